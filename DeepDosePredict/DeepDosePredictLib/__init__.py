@@ -1,0 +1,3 @@
+"""DeepDosePredict: radiotherapy dose prediction for head and neck. Research use only, not for clinical use."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,86 @@
+"""Input channels of the network: one function for training and prediction.
+
+A model's metadata lists its channels by these names, so other channel sets can follow:
+
+    ct            CT in kHU: HU clipped to the model's window, divided by 1000
+    dose_mask     1 where dose can be
+    roi/NAME      1 inside the structure
+    ptv/NAME      inside the PTV, its prescription in units of the highest prescription (PTV56 -> 0.8 for 70 Gy)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .bitmask import decode
+from .errors import ModelError
+from .rois import OARS, PTVS, mirrored_name, prescription
+
+DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
+
+
+@dataclass(frozen=True)
+class ChannelSpec:
+    """What a model takes in.
+
+    Attributes:
+        names: channels in their order.
+        hu_window: (lowest, highest) HU that the CT is clipped to.
+        prescription: highest prescription in Gy, the network's unit of dose.
+    """
+
+    names: tuple[str, ...] = DEFAULT_CHANNELS
+    hu_window: tuple[float, float] = (-1024.0, 1500.0)
+    prescription: float = 70.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "hu_window", tuple(float(x) for x in self.hu_window))
+        for name in self.names:
+            kind, _, roi = name.partition("/")
+            known = name in ("ct", "dose_mask") or (kind == "roi" and roi) or (kind == "ptv" and prescription(roi))
+            if not known:
+                raise ModelError(f"unknown input channel {name!r}; known are ct, dose_mask, roi/NAME and ptv/PTVxx")
+        if len(set(self.names)) != len(self.names) or not self.names:
+            raise ModelError(f"a model needs distinct input channels, not {list(self.names)}")
+        if not (self.prescription > 0 and self.hu_window[0] < self.hu_window[1]):
+            raise ModelError(f"impossible prescription or HU window: {self.prescription}, {self.hu_window}")
+
+    def rois(self) -> tuple[str, ...]:
+        """Structures that the channels are built from."""
+        return tuple(name.partition("/")[2] for name in self.names if "/" in name)
+
+    def mirrored(self) -> list[int]:
+        """Permutation of the channels that goes with a left-right flip of the volume."""
+        swapped = [mirrored_name(name) for name in self.names]
+        return [self.names.index(name) if name in self.names else i for i, name in enumerate(swapped)]
+
+
+def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask: Tensor, spec: ChannelSpec) -> Tensor:
+    """Input channels, on the device of the inputs.
+
+    Args:
+        ct: (B, K, J, I) int16 HU.
+        bits: (B, K, J, I) bit-mask as given by `bitmask.to_tensor`.
+        roi_names: names of the bits. A structure that the model knows but the case has not gives a channel of zeros.
+        dose_mask: (B, K, J, I) bool.
+        spec: the model's channels.
+
+    Returns:
+        (B, C, K, J, I) float32.
+    """
+    channels = torch.zeros((ct.shape[0], len(spec.names), *ct.shape[1:]), device=ct.device)
+    for c, name in enumerate(spec.names):
+        kind, _, roi = name.partition("/")
+        if kind == "ct":
+            channels[:, c] = ct.float().clamp(*spec.hu_window) / 1000
+        elif kind == "dose_mask":
+            channels[:, c] = dose_mask
+        elif roi in roi_names:
+            level = prescription(roi) / spec.prescription if kind == "ptv" else 1.0
+            channels[:, c] = decode(bits, list(roi_names).index(roi)) * level
+    return channels

@@ -1,0 +1,28 @@
+"""The regions of interest of OpenKBP, their kinds, prescriptions and mirror images."""
+
+from __future__ import annotations
+
+import re
+
+OARS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
+PTVS = ("PTV56", "PTV63", "PTV70")
+ROIS = OARS + PTVS
+DOSE_MASK = "possible_dose_mask"
+
+_PTV = re.compile(r"PTV_?(\d+(?:\.\d+)?)")
+_SIDES = {"Left": "Right", "Right": "Left"}
+
+
+def prescription(roi: str) -> float | None:
+    """Prescribed dose in Gy that a PTV's name states ("PTV70" -> 70.0); None for every other structure."""
+    match = _PTV.fullmatch(roi)
+    return float(match[1]) if match else None
+
+
+def is_target(roi: str) -> bool:
+    return prescription(roi) is not None
+
+
+def mirrored_name(roi: str) -> str:
+    """Name of the structure on the other side of the patient; the name itself for midline structures."""
+    return re.sub("Left|Right", lambda side: _SIDES[side[0]], roi)

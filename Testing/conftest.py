@@ -1,0 +1,57 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from DeepDosePredictLib.core.case import Case
+from synthetic import make_case, make_model, write_openkbp
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with the OpenKBP data and reference results; tests that need it skip where it is absent."""
+    folder = Path(os.environ.get("DEEPDOSE_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no reference data at {folder}; set DEEPDOSE_SHARED to the folder that holds data/")
+    return folder / "data"
+
+
+@pytest.fixture(scope="session")
+def validation_patients(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the 33 OpenKBP validation patients."""
+    folder = tmp_path_factory.mktemp("openkbp")
+    with tarfile.open(shared / "openkbp" / "validation-pats.tar.xz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "validation-pats"
+
+
+@pytest.fixture(scope="session")
+def case() -> Case:
+    return make_case()
+
+
+@pytest.fixture(scope="session")
+def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of three made-up OpenKBP patients, read-only by agreement."""
+    folder = tmp_path_factory.mktemp("patients")
+    for n in (1, 2, 10):
+        write_openkbp(folder / f"pt_{n}", make_case(f"pt_{n}", seed=n))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> None:
+    torch.set_num_threads(2)

@@ -1,0 +1,54 @@
+"""Input channels hold what their names say, in their order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from DeepDosePredictLib.core.bitmask import to_tensor
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels
+from DeepDosePredictLib.core.errors import ModelError
+
+
+def channels_of(case, spec):
+    return build_channels(torch.from_numpy(case.ct)[None], to_tensor(case.rois.bits)[None], case.rois.names,
+                          torch.from_numpy(case.dose_mask)[None], spec)[0].numpy()
+
+
+def test_each_channel(case):
+    spec = ChannelSpec()
+    channels = dict(zip(spec.names, channels_of(case, spec), strict=True))
+    np.testing.assert_allclose(channels["ct"], np.clip(case.ct, -1024, 1500) / 1000, atol=1e-6)
+    np.testing.assert_array_equal(channels["dose_mask"], case.dose_mask)
+    np.testing.assert_array_equal(channels["roi/SpinalCord"], case.rois["SpinalCord"])
+    np.testing.assert_allclose(channels["ptv/PTV56"], case.rois["PTV56"] * 0.8, atol=1e-7)
+    np.testing.assert_allclose(channels["ptv/PTV70"], case.rois["PTV70"] * 1.0)
+    assert not channels["roi/Larynx"].any()
+
+
+def test_order_and_window_are_the_models(case):
+    spec = ChannelSpec(("dose_mask", "ct", "roi/Unknown"), hu_window=(-100, 50), prescription=60)
+    channels = channels_of(case, spec)
+    np.testing.assert_array_equal(channels[0], case.dose_mask)
+    assert channels[1].min() == pytest.approx(-0.1) and channels[1].max() == pytest.approx(0.05)
+    assert not channels[2].any()
+
+
+def test_mirrored_channels_are_the_mirrored_patient(case):
+    """Flipping the volume and swapping left and right names is the same as permuting the flipped channels."""
+    spec = ChannelSpec()
+    flipped = channels_of(case, spec)[..., ::-1][spec.mirrored()]
+    by_name = dict(zip(spec.names, flipped, strict=True))
+    np.testing.assert_array_equal(by_name["roi/LeftParotid"], case.rois["RightParotid"][..., ::-1])
+    np.testing.assert_array_equal(by_name["roi/Mandible"], case.rois["Mandible"][..., ::-1])
+
+
+@pytest.mark.parametrize("names", [("ct", "ct"), (), ("hu",), ("ptv/Brainstem",), ("roi/",)])
+def test_unknown_or_repeated_channels(names):
+    with pytest.raises(ModelError, match="channel"):
+        ChannelSpec(names)
+
+
+def test_default_is_the_papers_twelve():
+    assert len(DEFAULT_CHANNELS) == 12
