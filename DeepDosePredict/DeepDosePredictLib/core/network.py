@@ -1,0 +1,167 @@
+"""DeepDoseNet: ResNet and dilated DenseNet 3D U-Net that maps input channels to dose."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+STRIDE = 16
+"""Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
+
+NORMS = ("batch", "group", "instance", "none")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What DeepDoseNet's paper leaves open, and the variants under study.
+
+    Attributes:
+        in_channels: number of input channels (the length of the model's channel list).
+        widths: feature channels of the three encoder levels (1/2, 1/4 and 1/8 of the input resolution); the decoder
+            mirrors them. Not published; 32/64/128 gives 5.4 M parameters.
+        growth: channels that each dilated convolution adds to the dense block. Not published.
+        dilations: dilation of each of the five convolutions of the dense block. The paper names 1, 2, 5, 9 for five
+            layers; the fifth is taken as 1, which smooths the gridding that the large dilations leave.
+        head_channels: channels of the last transposed convolution, before the final 1x1x1 convolution.
+        norm: "batch" as published, "group", "instance" or "none".
+        group_size: channels per group when `norm` is "group".
+        full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
+            [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
+            detail that no skip brings back.
+    """
+
+    in_channels: int = 12
+    widths: tuple[int, int, int] = (32, 64, 128)
+    growth: int = 64
+    dilations: tuple[int, ...] = (1, 2, 5, 9, 1)
+    head_channels: int = 16
+    norm: str = "batch"
+    group_size: int = 8
+    full_resolution_channels: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        if len(self.widths) != 3 or not self.dilations:
+            raise ValueError(f"DeepDoseNet needs three widths and at least one dilation, not {self}")
+        counts = (self.in_channels, *self.widths, self.growth, *self.dilations, self.head_channels, self.group_size)
+        if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts):
+            raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")
+        if not (isinstance(self.full_resolution_channels, int) and 0 <= self.full_resolution_channels <= 4096):
+            raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
+
+    def to_dict(self) -> dict:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+def _norm(config: NetworkConfig, channels: int) -> nn.Module:
+    if config.norm == "batch":
+        return nn.BatchNorm3d(channels)
+    if config.norm == "group":
+        return nn.GroupNorm(max(1, channels // config.group_size), channels)
+    if config.norm == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    return nn.Identity()
+
+
+def _conv_norm_relu(config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=config.norm == "none"),
+        _norm(config, n_out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions, each followed by normalisation and ReLU, added to a shortcut.
+
+    The shortcut is the identity, or a 1x1x1 convolution where the number of channels changes.
+    """
+
+    def __init__(self, config: NetworkConfig, n_in: int, n_out: int):
+        super().__init__()
+        self.body = nn.Sequential(_conv_norm_relu(config, n_in, n_out), _conv_norm_relu(config, n_out, n_out))
+        self.shortcut = nn.Identity() if n_in == n_out else nn.Conv3d(n_in, n_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+class DenseDilatedBlock(nn.Module):
+    """Multiscale feature aggregation: densely connected dilated convolutions; each sees all earlier features."""
+
+    def __init__(self, config: NetworkConfig, n_in: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            _conv_norm_relu(config, n_in + i * config.growth, config.growth, dilation)
+            for i, dilation in enumerate(config.dilations)
+        )
+        self.out_channels = n_in + len(config.dilations) * config.growth
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = [x]
+        for layer in self.layers:
+            features.append(layer(torch.cat(features, 1)))
+        return torch.cat(features, 1)
+
+
+class DeepDoseNet(nn.Module):
+    """DeepDoseNet (Soomro et al. 2021, figure 2a).
+
+    Input (B, C, K, J, I) with every extent a multiple of 16; output (B, 1, K, J, I), dose >= 0 in units of the
+    highest prescription. Encoder: 3x3x3 stem with stride 2, then three residual blocks, each followed by 2x2x2 max
+    pooling. Dense dilated block at 1/16 resolution. Decoder: four 2x2x2 stride-2 transposed convolutions with three
+    residual blocks and the U-Net's skips; a final 1x1x1 convolution and ReLU.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        w = config.widths
+        self.stem = _conv_norm_relu(config, config.in_channels, w[0], stride=2)
+        self.encoder = nn.ModuleList(ResidualBlock(config, a, b) for a, b in pairwise((w[0], *w)))
+        self.pool = nn.MaxPool3d(2)
+        self.aggregation = DenseDilatedBlock(config, w[2])
+        below = (self.aggregation.out_channels, w[2], w[1])
+        levels = w[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose3d(a, b, 2, 2) for a, b in zip(below, levels, strict=True))
+        self.decoder = nn.ModuleList(ResidualBlock(config, 2 * b, b) for b in levels)
+        self.up_full = nn.ConvTranspose3d(w[0], config.head_channels, 2, 2)
+        n = config.head_channels
+        self.full_resolution = None
+        if config.full_resolution_channels:
+            self.full_resolution = _conv_norm_relu(config, n + config.in_channels, config.full_resolution_channels)
+            n = config.full_resolution_channels
+        self.head = nn.Conv3d(n, 1, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.constant_(self.head.bias, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(n % STRIDE for n in x.shape[2:]):
+            raise ValueError(f"DeepDoseNet needs extents in multiples of {STRIDE}, not {tuple(x.shape[2:])}")
+        features, skips = self.stem(x), []
+        for block in self.encoder:
+            features = block(features)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.aggregation(features)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            features = block(torch.cat((up(features), skips.pop()), 1))
+        features = self.up_full(features)
+        if self.full_resolution is not None:
+            features = self.full_resolution(torch.cat((features, x), 1))
+        return torch.relu(self.head(features))
