@@ -1,0 +1,57 @@
+"""Which device and which number format to compute with."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import sys
+
+import torch
+
+from .errors import DeepDoseError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def select_device(name: str = "auto") -> torch.device:
+    """The device to run on: "auto" takes CUDA, then Apple's MPS, then the CPU. DeepDoseError if it is not there."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
+    if name not in DEVICES:
+        raise DeepDoseError(f"unknown device {name!r}; choose one of {', '.join(DEVICES)}")
+    if not available[name]:
+        raise DeepDoseError(f"device {name!r} is not available on this computer; use 'cpu' or 'auto'")
+    return torch.device(name)
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether the processor computes in bf16 (AVX512-BF16 or AMX on x86, BF16 on Arm); emulated bf16 is slower."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(key, False) for key in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Half precision that the device computes fast, or None for float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "cpu" and cpu_has_bf16():
+        return torch.bfloat16
+    return None
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed blocks for the next step instead of returning them to the system.
+
+    3D feature maps are large enough that malloc maps and unmaps each of them; the page faults cost a third of a
+    training step on the CPU. Without effect on other C libraries.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        trim_threshold, top_pad, mmap_max = -1, -2, -4  # M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX of malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 256 * 2**20)

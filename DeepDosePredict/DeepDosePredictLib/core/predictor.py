@@ -1,0 +1,134 @@
+"""Prediction: a Case and a model give a dose."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .bitmask import to_tensor
+from .case import Case, dose_box
+from .channels import build_channels
+from .device import autocast_dtype, select_device
+from .errors import ModelError
+from .model_file import Model
+from .rois import prescription
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted dose with its circumstances.
+
+    Attributes:
+        dose: (K, J, I) float32 Gy, >= 0, zero outside the case's dose mask.
+        seconds: time from Case to dose.
+        device: where the network ran, e.g. "cpu" or "cuda".
+        warnings: what the user should know before trusting the dose, in words.
+    """
+
+    dose: np.ndarray
+    seconds: float
+    device: str
+    warnings: tuple[str, ...] = ()
+
+
+class Predictor:
+    """Runs one model on one device.
+
+    Args:
+        model: from `load_model`.
+        device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
+            device computes fast in it.
+        mirror: average with the prediction of the mirrored patient (twice the time); None takes the model's default.
+    """
+
+    def __init__(self, model: Model, device: str = "auto", mirror: bool | None = None):
+        self.model = model
+        self.mirror = model.contract.mirror if mirror is None else mirror
+        self._move_to(select_device(device))
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device = device
+        network = self.model.network if device.type == "cpu" else copy.deepcopy(self.model.network)
+        self.network = network.to(device, memory_format=torch.channels_last_3d)
+
+    def predict(self, case: Case) -> Prediction:
+        """Predict a dose; ModelError if the case lacks what the model needs.
+
+        The network sees the bounding box of the dose mask only. Out of memory on a GPU moves the predictor to the CPU
+        for good and says so in the warnings.
+        """
+        start = time.perf_counter()
+        warnings = self.check(case)
+        box = dose_box(case.dose_mask)
+        try:
+            inside = self._run(case, box)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not _is_out_of_memory(error):
+                raise
+            warnings.append(f"{self.device.type} ran out of memory; the dose was computed on the CPU instead")
+            log.warning("%s: %s", case.name, warnings[-1])
+            self._move_to(torch.device("cpu"))
+            inside = self._run(case, box)
+        dose = np.zeros(case.shape, np.float32)
+        dose[box] = inside
+        return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings))
+
+    def check(self, case: Case) -> list[str]:
+        """Warnings about a case; ModelError if the model cannot serve it at all."""
+        contract = self.model.contract
+        spec = contract.channels
+        if case.shape != contract.grid:
+            raise ModelError(f"{case.name}: the grid is {case.shape}, model {contract.name} needs {contract.grid}")
+        targets = case.targets()
+        highest = max(targets, key=prescription)
+        if prescription(highest) != spec.prescription:
+            raise ModelError(f"{case.name}: no PTV{spec.prescription:g} (the highest with voxels is {highest}); model"
+                             f" {contract.name} was trained with a highest prescription of {spec.prescription:g} Gy")
+        unknown = [target for target in targets if target not in spec.rois()]
+        if unknown:
+            raise ModelError(f"{case.name}: model {contract.name} knows no {', '.join(unknown)}; it takes"
+                             f" {', '.join(roi for roi in spec.rois() if prescription(roi))}")
+        warnings = []
+        for target in targets:
+            mask = case.rois[target]
+            outside = np.count_nonzero(mask & ~case.dose_mask) / np.count_nonzero(mask)
+            if outside > 0.01:
+                warnings.append(f"{outside:.0%} of {target} lies outside the dose mask and gets no dose")
+        present = case.rois.present()
+        if missing := [roi for roi in spec.rois() if prescription(roi) is None and roi not in present]:
+            warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
+        return warnings
+
+    def _run(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """Dose in Gy inside the box."""
+        ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
+        bits = to_tensor(case.rois.bits[box])[None].to(self.device)
+        mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
+        spec = self.model.contract.channels
+        channels = build_channels(ct, bits, case.rois.names, mask, spec)
+        output = self._network(channels)
+        if self.mirror:
+            output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
+        dose = (output[0] * spec.prescription).clamp(min=0) * mask[0]
+        if not torch.isfinite(dose).all():
+            raise ModelError(f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
+                             f" {self.device.type}; try device 'cpu'")
+        return dose.cpu().numpy()
+
+    def _network(self, channels: Tensor) -> Tensor:
+        """(1, C, K, J, I) to (1, K, J, I) float32."""
+        dtype = autocast_dtype(self.device)
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()

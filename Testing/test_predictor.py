@@ -1,0 +1,145 @@
+"""Prediction: dose where it can be and nowhere else, mirror symmetry, devices, and cases a model cannot serve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from DeepDosePredictLib.core.bitmask import RoiMask
+from DeepDosePredictLib.core.channels import ChannelSpec
+from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
+from DeepDosePredictLib.core.model_file import load_model
+from DeepDosePredictLib.core.predictor import Predictor
+from DeepDosePredictLib.core.rois import mirrored_name
+from synthetic import make_model
+
+
+def with_rois(case, change):
+    """The case with each mask replaced by change(name, mask)."""
+    return replace(case, rois=RoiMask.encode({roi: change(roi, case.rois[roi]) for roi in case.rois}))
+
+
+def test_dose_is_finite_nonnegative_and_inside_the_mask(case, tiny_model):
+    prediction = Predictor(load_model(tiny_model), "cpu").predict(case)
+    assert prediction.dose.shape == case.shape and prediction.dose.dtype == np.float32
+    assert prediction.dose.min() >= 0 and np.isfinite(prediction.dose).all()
+    assert not prediction.dose[~case.dose_mask].any()
+    assert prediction.dose[case.dose_mask].any()
+    assert prediction.device == "cpu" and prediction.seconds > 0
+
+
+def test_deterministic_and_independent_of_the_reference(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    first = predictor.predict(case).dose
+    np.testing.assert_array_equal(first, predictor.predict(replace(case, dose=None)).dose)
+
+
+def test_order_and_number_of_rois_do_not_matter(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    masks = {roi: case.rois[roi] for roi in reversed(case.rois.names) if case.rois[roi].any()}
+    extra = {"Thyroid": case.rois["Mandible"], **masks}
+    np.testing.assert_array_equal(predictor.predict(case).dose,
+                                  predictor.predict(replace(case, rois=RoiMask.encode(extra))).dose)
+
+
+def test_mirrored_prediction_of_the_mirrored_patient_is_the_mirror_image(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu", mirror=True)
+    mirrored = replace(
+        case, ct=np.ascontiguousarray(case.ct[..., ::-1]), dose_mask=np.ascontiguousarray(case.dose_mask[..., ::-1]),
+        rois=RoiMask.encode({mirrored_name(roi): case.rois[roi][..., ::-1] for roi in case.rois}), dose=None,
+    )
+    expected = predictor.predict(case).dose[..., ::-1]
+    np.testing.assert_allclose(predictor.predict(mirrored).dose, expected, atol=2e-4)
+
+
+def test_mirroring_follows_the_contract(tmp_path, case):
+    model = load_model(make_model(tmp_path / "m.safetensors", mirror=True))
+    by_default, asked, refused = (Predictor(model, "cpu", mirror=m).predict(case).dose for m in (None, True, False))
+    np.testing.assert_array_equal(by_default, asked)
+    assert np.abs(by_default - refused).max() > 1e-3
+
+
+def test_case_without_the_highest_ptv(case, tiny_model):
+    lower = with_rois(case, lambda roi, mask: mask & (roi != "PTV70"))
+    with pytest.raises(ModelError, match="made-up: no PTV70"):
+        Predictor(load_model(tiny_model), "cpu").predict(lower)
+
+
+def test_case_with_an_unknown_level(case, tiny_model):
+    odd = RoiMask.encode({("PTV60" if roi == "PTV63" else roi): case.rois[roi] for roi in case.rois})
+    with pytest.raises(ModelError, match="knows no PTV60"):
+        Predictor(load_model(tiny_model), "cpu").predict(replace(case, rois=odd))
+
+
+def test_case_on_another_grid(case, tiny_model):
+    half = replace(case, ct=case.ct[:64], dose_mask=case.dose_mask[:64], dose=None,
+                   rois=RoiMask(case.rois.bits[:64], case.rois.names))
+    with pytest.raises(ModelError, match="grid"):
+        Predictor(load_model(tiny_model), "cpu").predict(half)
+
+
+def test_warnings_name_what_is_missing_or_outside(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    assert predictor.predict(case).warnings == ("not contoured, so not spared: Esophagus, Larynx",)
+    shrunk = case.dose_mask & (np.arange(128) > 64)[:, None, None]
+    warnings = " ".join(predictor.predict(replace(case, dose_mask=shrunk)).warnings)
+    assert "PTV70 lies outside the dose mask" in warnings
+
+
+def test_out_of_memory_falls_back_to_the_cpu(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    expected = predictor.predict(case).dose
+    predictor.device = torch.device("cuda")  # as if the model had been moved there
+
+    run, calls = predictor._run, []
+
+    def run_out_once(*arguments):
+        calls.append(predictor.device.type)
+        if predictor.device.type == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return run(*arguments)
+
+    predictor._run = run_out_once
+    prediction = predictor.predict(case)
+    assert calls == ["cuda", "cpu"] and prediction.device == "cpu"
+    assert any("ran out of memory" in warning for warning in prediction.warnings)
+    np.testing.assert_array_equal(prediction.dose, expected)
+
+
+def test_other_errors_are_not_swallowed(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    predictor.device = torch.device("cuda")
+
+    def fail(*_):
+        raise RuntimeError("device-side assert")
+
+    predictor._run = fail
+    with pytest.raises(RuntimeError, match="device-side"):
+        predictor.predict(case)
+
+
+def test_unavailable_devices_are_named(tiny_model):
+    model = load_model(tiny_model)
+    if not torch.cuda.is_available():
+        with pytest.raises(DeepDoseError, match="'cuda' is not available"):
+            Predictor(model, "cuda")
+    with pytest.raises(DeepDoseError, match="unknown device"):
+        Predictor(model, "tpu")
+
+
+def test_a_network_that_diverges_gives_no_dose(case, tiny_model):
+    model = load_model(tiny_model)
+    model.network.head.bias.data.fill_(float("nan"))
+    with pytest.raises(ModelError, match="not finite"):
+        Predictor(model, "cpu").predict(case)
+
+
+def test_models_of_other_prescriptions(tmp_path, case):
+    spec = ChannelSpec(("ct", "ptv/PTV60", "dose_mask"), prescription=60.0)
+    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec))
+    only = RoiMask.encode({"PTV60": case.rois["PTV70"]})
+    dose = Predictor(model, "cpu").predict(replace(case, rois=only)).dose
+    assert dose[case.dose_mask].mean() == pytest.approx(0.3 * 60, abs=6)  # the untrained output's bias, times 60 Gy
