@@ -1,0 +1,169 @@
+"""Patients for training: a compact cache on disk, batches of crops, and samplers that are the same on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from DeepDosePredictLib.core.bitmask import RoiMask, to_tensor
+from DeepDosePredictLib.core.case import Case, dose_box
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.io.atomic import atomic_path
+from DeepDosePredictLib.io.openkbp import read_openkbp
+
+CACHED_ROIS = (*ROIS, DOSE_MASK)
+CACHE_VERSION = "1"
+AIR_HU = -1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A patient cropped to the box of the dose mask.
+
+    Attributes:
+        name: patient.
+        ct: (k, j, i) int16 HU.
+        bits: (k, j, i) int16 bit-mask of `CACHED_ROIS`, the dose mask being the last.
+        dose: (k, j, i) float32 Gy.
+        outside: (number of cached ROIs,) int64, voxels of each ROI outside the crop.
+        spacing: (3,) float64 mm.
+    """
+
+    name: str
+    ct: Tensor
+    bits: Tensor
+    dose: Tensor
+    outside: Tensor
+    spacing: Tensor
+
+    @classmethod
+    def from_case(cls, case: Case) -> Sample:
+        if case.dose is None:
+            raise DeepDoseError(f"{case.name}: no reference dose to train on")
+        box = dose_box(case.dose_mask)
+        masks = {roi: case.rois[roi] if roi in case.rois else np.zeros(case.shape, bool) for roi in ROIS}
+        masks[DOSE_MASK] = case.dose_mask
+        outside = [int(mask.sum() - mask[box].sum()) for mask in masks.values()]
+        return cls(
+            case.name,
+            torch.from_numpy(np.ascontiguousarray(case.ct[box])),
+            to_tensor(RoiMask.encode({name: mask[box] for name, mask in masks.items()}).bits),
+            torch.from_numpy(np.ascontiguousarray(case.dose[box])),
+            torch.tensor(outside),
+            torch.tensor(case.spacing, dtype=torch.float64),
+        )
+
+    def save(self, path: Path) -> None:
+        tensors = {key: getattr(self, key) for key in ("ct", "bits", "dose", "outside", "spacing")}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, {"name": self.name, "version": CACHE_VERSION, "rois": ",".join(CACHED_ROIS)})
+
+    @classmethod
+    def load(cls, path: Path) -> Sample:
+        with safe_open(path, "pt") as file:
+            return cls(file.metadata()["name"], **{key: file.get_tensor(key) for key in file.keys()})
+
+
+def cache_patients(folder: str | Path, cache: str | Path) -> list[Sample]:
+    """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache."""
+    folder, cache = Path(folder), Path(cache)
+    patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if not patients:
+        raise DeepDoseError(f"{folder}: no patient folders here")
+    samples = []
+    for patient in tqdm(patients, desc=f"Loading {folder.name}", leave=False):
+        path = cache / f"v{CACHE_VERSION}" / folder.name / f"{patient.name}.safetensors"
+        if not path.exists():
+            Sample.from_case(read_openkbp(patient)).save(path)
+        samples.append(Sample.load(path))
+    return samples
+
+
+def collate(items: Sequence[tuple[int, Sample]]) -> dict:
+    """A batch; crops of different extents are padded at their upper ends with air that lies outside the dose mask."""
+    indices, samples = zip(*items, strict=True)
+    extent = [max(s.ct.shape[axis] for s in samples) for axis in range(3)]
+
+    def stack(key: str, fill: float) -> Tensor:
+        volumes = [getattr(s, key) for s in samples]
+        batch = volumes[0].new_full((len(volumes), *extent), fill)
+        for target, volume in zip(batch, volumes, strict=True):
+            target[tuple(slice(n) for n in volume.shape)] = volume
+        return batch
+
+    return {
+        "index": torch.tensor(indices),
+        "ct": stack("ct", AIR_HU),
+        "bits": stack("bits", 0),
+        "dose": stack("dose", 0.0),
+        "outside": torch.stack([s.outside for s in samples]),
+        "spacing": torch.stack([s.spacing for s in samples]),
+    }
+
+
+class Patients(Dataset):
+    """Cached patients by index; an item is (index, Sample)."""
+
+    def __init__(self, samples: Sequence[Sample]):
+        self.samples = list(samples)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[int, Sample]:
+        return index, self.samples[index]
+
+
+class ShardSampler(Sampler[int]):
+    """Every world_size-th patient from `rank` on; shuffled in an order that only seed and epoch decide.
+
+    So a run on several processes sees the same global batches as one process, and a resumed run goes on as if it had
+    never stopped. For training the order is cut so that all processes take the same number of steps; for validation
+    every patient is seen once.
+    """
+
+    def __init__(self, n: int, rank: int, world_size: int, *, shuffle: bool, seed: int = 0):
+        self.n, self.rank, self.world_size, self.shuffle, self.seed, self.epoch = n, rank, world_size, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n // self.world_size if self.shuffle else len(range(self.rank, self.n, self.world_size))
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.rank, self.n, self.world_size))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        return iter(order[self.rank :: self.world_size][: len(self)].tolist())
+
+
+class PatientData(lightning.LightningDataModule):
+    """Training and validation patients, kept in memory."""
+
+    def __init__(self, train: Sequence[Sample], validation: Sequence[Sample], batch_size: int, seed: int):
+        super().__init__()
+        self.train, self.validation = Patients(train), Patients(validation)
+        self.batch_size, self.seed = batch_size, seed
+
+    def _loader(self, patients: Patients, batch_size: int, *, shuffle: bool) -> DataLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = ShardSampler(len(patients), rank, world_size, shuffle=shuffle, seed=self.seed)
+        return DataLoader(patients, batch_size, sampler=sampler, collate_fn=collate)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.validation, 1, shuffle=False)

@@ -1,0 +1,156 @@
+"""The Lightning module: network, loss, optimiser, and validation by the OpenKBP scores."""
+
+from __future__ import annotations
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor
+
+from config import ScheduleConfig, TrainingConfig
+from data import CACHED_ROIS
+from DeepDosePredictLib.core.bitmask import decode, swap_bits
+from DeepDosePredictLib.core.channels import ChannelSpec, build_channels
+from DeepDosePredictLib.core.metrics import PatientScore, metric_differences, openkbp_metrics
+from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS, mirrored_name
+from losses import DoseLoss, Structures
+
+MIRRORED_BITS = [(r, ROIS.index(mirrored_name(roi))) for r, roi in enumerate(ROIS) if roi < mirrored_name(roi)]
+
+
+class DoseModule(lightning.LightningModule):
+    """Trains DeepDoseNet by a `TrainingConfig`."""
+
+    def __init__(self, config: TrainingConfig):
+        super().__init__()
+        self.config = config
+        self.spec = ChannelSpec(config.channels, prescription=config.prescription)
+        self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
+        self.network.to(memory_format=torch.channels_last_3d)
+        self.loss = DoseLoss(config.loss)
+        self._scores: list[Tensor] = []
+
+    def forward(self, ct: Tensor, bits: Tensor) -> Tensor:
+        """Dose (B, K, J, I) in Gy, zero outside the dose mask, from HU and bit-mask."""
+        dose_mask = decode(bits, CACHED_ROIS.index(DOSE_MASK))
+        channels = build_channels(ct, bits, CACHED_ROIS, dose_mask, self.spec)
+        output = self.network(channels.contiguous(memory_format=torch.channels_last_3d))
+        return output[:, 0].float() * self.spec.prescription * dose_mask
+
+    def _flips(self, index: Tensor) -> Tensor:
+        """Whether each patient is mirrored in this epoch; the same however the run is split over processes."""
+        draws = [np.random.default_rng([self.config.seed, self.current_epoch, int(i)]).random() for i in index]
+        return torch.tensor([draw < self.config.mirror for draw in draws])
+
+    def _slab(self, batch: dict) -> tuple[Tensor, ...]:
+        """ct, bits, dose and outside counts of the batch, cut to a random slab of slices in the epochs that ask for it.
+
+        A slab scores its own part of each structure, so no voxel counts as outside.
+        """
+        volumes, outside = (batch["ct"], batch["bits"], batch["dose"]), batch["outside"]
+        excess = volumes[0].shape[1] - self.config.slab
+        if not self.config.slab or self.current_epoch >= self.config.slab_epochs or excess <= 0:
+            return *volumes, outside
+        rng = np.random.default_rng([self.config.seed, self.current_epoch, int(batch["index"][0]), 1])
+        start = int(rng.integers(excess + 1))
+        return *(volume[:, start : start + self.config.slab] for volume in volumes), torch.zeros_like(outside)
+
+    def training_step(self, batch: dict, _: int) -> Tensor:
+        ct, bits, dose, outside = self._slab(batch)
+        flips = self._flips(batch["index"]).to(ct.device)
+        if flips.any():
+            where = flips[:, None, None, None]
+            ct, dose = (torch.where(where, volume.flip(-1), volume) for volume in (ct, dose))
+            bits = torch.where(where, swap_bits(bits.flip(-1), MIRRORED_BITS), bits)
+            outside = torch.where(flips[:, None], _swap_columns(outside, MIRRORED_BITS), outside)
+        predicted = self(ct, bits)
+        structures = Structures(bits, ROIS, decode(bits, CACHED_ROIS.index(DOSE_MASK)), outside,
+                                batch["spacing"].prod(1))
+        loss, parts = self.loss(predicted, dose, structures)
+        n = len(ct)
+        self.log("train/loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=n)
+        self.log_dict({f"train/{name}": part for name, part in parts.items()}, on_step=False, on_epoch=True,
+                      batch_size=n)
+        return loss
+
+    def predict_dose(self, ct: Tensor, bits: Tensor) -> Tensor:
+        """`forward`, averaged with the mirrored prediction where the configuration asks for it."""
+        dose = self(ct, bits)
+        if self.config.validation_mirror:
+            dose = (dose + self(ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS)).flip(-1)) / 2
+        return dose
+
+    def validation_step(self, batch: dict, _: int) -> None:
+        predicted = self.predict_dose(batch["ct"], batch["bits"])
+        for b in range(len(predicted)):
+            score = self._score(batch, predicted, b)
+            differences = metric_differences(score.reference, score.predicted)
+            self._scores.append(torch.tensor([1, score.dose_error, len(differences), sum(differences)],
+                                             dtype=torch.float64))
+
+    @staticmethod
+    def _score(batch: dict, predicted: Tensor, b: int) -> PatientScore:
+        """The official metrics of one case, from its crop and the number of voxels outside."""
+        bits, volume = batch["bits"][b], float(batch["spacing"][b].prod())
+        mask = decode(bits, CACHED_ROIS.index(DOSE_MASK))
+        reference = batch["dose"][b] * mask
+
+        def metrics(dose: Tensor) -> dict:
+            doses = {}
+            for r, roi in enumerate(ROIS):
+                values, outside = dose[decode(bits, r)].cpu().numpy(), int(batch["outside"][b, r])
+                if values.size + outside:
+                    doses[roi] = np.concatenate((values, np.zeros(outside))).astype(np.float64)
+            return openkbp_metrics(doses, volume)
+
+        error = (predicted[b].double() - reference.double()).abs().sum() / mask.sum()
+        return PatientScore(str(int(batch["index"][b])), float(error), metrics(reference), metrics(predicted[b]))
+
+    def on_validation_epoch_end(self) -> None:
+        # Sums instead of means, so that processes with different numbers of patients add up rightly.
+        total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(4, dtype=torch.float64)
+        self._scores.clear()
+        if self.trainer.world_size > 1:
+            total = self.all_gather(total.to(self.device)).sum(0)
+        patients, dose_errors, metrics, differences = total.tolist()
+        scores = {"dose_score": dose_errors / patients, "dvh_score": differences / metrics}
+        scores["score"] = sum(scores.values())
+        self.log_dict({f"val/{name}": value for name, value in scores.items()}, prog_bar=True, rank_zero_only=False,
+                      sync_dist=False)
+
+    def configure_optimizers(self) -> dict:
+        settings = self.config.optimizer
+        classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        if settings.name not in classes:
+            raise ValueError(f"unknown optimizer {settings.name!r}; known are {', '.join(classes)}")
+        optimizer = classes[settings.name](self.network.parameters(), lr=settings.lr, betas=tuple(settings.betas),
+                                           weight_decay=settings.weight_decay, fused=True)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = learning_rate_schedule(self.config.schedule, optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def learning_rate_schedule(config: ScheduleConfig, optimizer: torch.optim.Optimizer,
+                           steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    """The schedule that a configuration names, over `steps` optimiser steps."""
+    if config.name == "onecycle":
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=optimizer.param_groups[0]["lr"], total_steps=steps,
+                                                   pct_start=config.warmup_fraction, cycle_momentum=False)
+    if config.name == "trapezoid":
+        decay = max(1, round(config.decay_fraction * steps))
+
+        def factor(step: int) -> float:
+            return max(0.0, min(1.0, (step + 1) / max(1, config.warmup_steps), (steps - step) / decay))
+
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    if config.name == "constant":
+        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+    raise ValueError(f"unknown schedule {config.name!r}; known are constant, onecycle and trapezoid")
+
+
+def _swap_columns(values: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
+    order = list(range(values.shape[1]))
+    for a, b in pairs:
+        order[a], order[b] = order[b], order[a]
+    return values[:, order]
