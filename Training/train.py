@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
@@ -33,16 +34,19 @@ def precision(name: str, accelerator: str) -> str:
     return "bf16-mixed" if accelerator in ("auto", "cpu") and cpu_has_bf16() else "32-true"
 
 
-def make_trainer(config: TrainingConfig, run: Path, **settings: object) -> lightning.Trainer:
+def make_trainer(config: TrainingConfig, run: Path, callbacks_extra: Sequence[lightning.Callback] = (),
+                 **settings: object) -> lightning.Trainer:
     """A Lightning trainer with the run's checkpoints, logs and weight averaging.
 
     Checkpoints are written at the end of epochs only: the order of patients and their augmentation depend on seed and
     epoch alone, so resuming there is exact.
     """
-    checkpoints = ModelCheckpoint(run / "checkpoints", "best", monitor="val/score", mode="min", save_last=True,
-                                  save_on_train_epoch_end=True, auto_insert_metric_name=False,
-                                  enable_version_counter=False)
-    callbacks = [checkpoints, LearningRateMonitor("step"), TQDMProgressBar(refresh_rate=10)]
+    files = {"dirpath": run / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor="val/score", mode="min", **files)
+    last = ModelCheckpoint(filename="last", **files)
+    callbacks = [best, last, LearningRateMonitor("step"), *callbacks_extra]
+    if settings.get("enable_progress_bar", True):
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
     if config.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     settings = {"accelerator": "auto", "devices": "auto", **settings}
@@ -53,7 +57,7 @@ def make_trainer(config: TrainingConfig, run: Path, **settings: object) -> light
         check_val_every_n_epoch=config.validate_every,
         precision=precision(config.precision, str(settings["accelerator"])),
         callbacks=callbacks,
-        logger=[CSVLogger(run, name="", version="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
+        logger=[CSVLogger(run, name="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         sync_batchnorm=torch.cuda.is_available(),

@@ -1,0 +1,266 @@
+"""Training end to end on made-up patients: learning, exact resume, data parallel, scores, export, configurations."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from config import ScheduleConfig, TrainingConfig, read_config
+from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate
+from DeepDosePredictLib.core.bitmask import decode, swap_bits
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.metrics import score_patient
+from DeepDosePredictLib.core.model_file import load_model
+from DeepDosePredictLib.core.predictor import Predictor
+from DeepDosePredictLib.core.rois import ROIS
+from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
+from synthetic import make_case, write_openkbp
+from train import train
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
+QUIET = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    """Four training and two validation patients."""
+    root = tmp_path_factory.mktemp("cohort")
+    for split, seeds in (("train", range(4)), ("validation", range(10, 12))):
+        for seed in seeds:
+            write_openkbp(root / split / f"pt_{seed}", make_case(f"pt_{seed}", seed=seed))
+    return root
+
+
+def settings(cohort: Path, **changes) -> dict:
+    return {
+        "name": "tiny", "epochs": 2, "mirror": 0.5, "ema": 0.5, "network": NETWORK,
+        "loss": {"mae": 1.0, "value_dvh": 0.1},
+        "data": {"train": str(cohort / "train"), "validation": str(cohort / "validation"),
+                 "cache": str(cohort / "cache")},
+        "optimizer": {"name": "adamw", "lr": 0.01}, "schedule": {"name": "onecycle"}, "precision": "32-true",
+    } | changes
+
+
+def configuration(tmp_path: Path, cohort: Path, *overrides: str, **changes) -> TrainingConfig:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings(cohort, **changes)))
+    return read_config(path, overrides)
+
+
+def logged(run: Path, column: str) -> list[float]:
+    """Values of a column in the CSV logs of a run; every start of the run has a log of its own."""
+    values = []
+    for path in sorted((run / "csv").glob("*/metrics.csv")):
+        with path.open(newline="") as file:
+            values += [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+    return values
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_training_learns_and_exports(tmp_path, cohort):
+    config = configuration(tmp_path, cohort, "epochs=12")
+    path = train(config, tmp_path / "run", **QUIET)
+    losses = logged(tmp_path / "run", "train/mae")
+    assert losses[-1] < 0.6 * losses[0]
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+    model = load_model(path)
+    assert model.contract.name == "tiny" and model.contract.channels.names[0] == "ct"
+    # The exported file predicts what the validated checkpoint predicted: same score up to half precision.
+    case = make_case("pt_10", seed=10)
+    other = make_case("pt_11", seed=11)
+    predictor = Predictor(model, "cpu")
+    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+              for c in (case, other)]
+    assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "run", "val/dose_score")), abs=0.5)
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] + 1 <= 12
+
+
+def test_resume_is_exact(tmp_path, cohort):
+    """Stopping after the second of four epochs and going on gives the very weights of an uninterrupted run."""
+    schedule = {"name": "trapezoid", "warmup_steps": 2, "decay_fraction": 0.3}
+    config = configuration(tmp_path, cohort, epochs=4, validate_every=3, schedule=schedule)
+    train(config, tmp_path / "whole", **QUIET)
+    with pytest.raises(_StopError):
+        train(config, tmp_path / "parts", **QUIET, callbacks_extra=[_StopAfter(2)])
+    train(config, tmp_path / "parts", resume=True, **QUIET)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+class _StopError(Exception):
+    pass
+
+
+class _StopAfter(lightning.Callback):
+    """Ends a run in the middle of an epoch, as a crash would."""
+
+    def __init__(self, epochs: int):
+        self.epochs = epochs
+
+    def on_train_batch_start(self, trainer, module, batch, batch_index):
+        if trainer.current_epoch == self.epochs and batch_index == 1:
+            raise _StopError
+
+
+def test_existing_run_is_not_overwritten(tmp_path, cohort):
+    config = configuration(tmp_path, cohort, "epochs=1")
+    train(config, tmp_path / "run", **QUIET)
+    with pytest.raises(DeepDoseError, match="--resume"):
+        train(config, tmp_path / "run", **QUIET)
+
+
+def test_two_processes_equal_one_on_the_same_global_batch(tmp_path, cohort):
+    """DDP over gloo: batch 1 in two processes against batch 2 in one; scores agree within 1e-3 Gy."""
+    scores = {}
+    for devices, batch in ((1, 2), (2, 1)):
+        path = tmp_path / f"{devices}.yaml"
+        path.write_text(yaml.safe_dump(settings(cohort, epochs=3, batch_size=batch)))
+        run = tmp_path / f"run{devices}"
+        process = subprocess.run(
+            [sys.executable, str(ROOT / "Training" / "train.py"), str(path), "--run", str(run), "--accelerator", "cpu",
+             "--devices", str(devices)], capture_output=True, text=True, timeout=400, check=False,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert process.returncode == 0, process.stderr[-3000:]
+        scores[devices] = [logged(run, f"val/{name}") for name in ("dose_score", "dvh_score")]
+        assert (run / "tiny.safetensors").is_file()
+    assert len(scores[1][0]) == 3
+    np.testing.assert_allclose(scores[2], scores[1], atol=1e-3)
+
+
+def test_validation_gives_the_official_scores(tmp_path, cohort):
+    """From crops, counts of voxels outside and torch, the module gets what the metrics get from whole volumes."""
+    case = make_case("pt_10", seed=10)
+    module = DoseModule(configuration(tmp_path, cohort)).eval()
+    batch = collate([(0, Sample.from_case(case))])
+    with torch.no_grad():
+        predicted = module.predict_dose(batch["ct"], batch["bits"])
+    ours = module._score(batch, predicted, 0)
+    whole = np.zeros(case.shape, np.float32)
+    whole[48:80, 48:80, 48:80] = predicted[0].numpy()
+    official = score_patient("x", case.dose, whole, case.rois, case.dose_mask, case.voxel_volume_mm3)
+    assert ours.dose_error == pytest.approx(official.dose_error, abs=1e-5)
+    assert ours.reference.keys() == official.reference.keys()
+    for roi in official.reference:
+        assert ours.reference[roi] == pytest.approx(official.reference[roi], abs=1e-5)
+        assert ours.predicted[roi] == pytest.approx(official.predicted[roi], abs=1e-5)
+
+
+def test_cache_is_lossless_and_reused(tmp_path, cohort):
+    first = cache_patients(cohort / "validation", tmp_path)
+    files = sorted(tmp_path.rglob("*.safetensors"))
+    times = [path.stat().st_mtime_ns for path in files]
+    second = cache_patients(cohort / "validation", tmp_path)
+    assert [path.stat().st_mtime_ns for path in files] == times and len(files) == 2
+    case = make_case("pt_10", seed=10)
+    for sample in (first[0], second[0]):
+        assert sample.name == "pt_10" and sample.ct.shape == (32, 32, 32)
+        np.testing.assert_allclose(sample.dose.numpy(), case.dose[48:80, 48:80, 48:80], atol=1e-3)
+        for r, roi in enumerate(ROIS):
+            inside = decode(sample.bits, r).sum() + sample.outside[r]
+            assert inside == case.rois[roi].sum()
+    assert first[0].outside[ROIS.index("SpinalCord")] > 0 or case.rois["SpinalCord"][48:80].sum() == 120
+
+
+def test_collate_pads_with_air_outside_the_dose_mask():
+    small, large = (Sample.from_case(make_case("a", seed=s)) for s in (0, 1))
+    small = replace(small, **{key: getattr(small, key)[:16] for key in ("ct", "bits", "dose")})
+    batch = collate([(3, small), (5, large)])
+    assert batch["ct"].shape == (2, 32, 32, 32) and batch["index"].tolist() == [3, 5]
+    assert (batch["ct"][0, 16:] == -1000).all() and not batch["bits"][0, 16:].any()
+
+
+def test_shards_cover_every_patient_and_share_one_order():
+    whole = ShardSampler(9, 0, 1, shuffle=True, seed=4)
+    whole.set_epoch(2)
+    shards = [ShardSampler(9, rank, 2, shuffle=True, seed=4) for rank in range(2)]
+    for shard in shards:
+        shard.set_epoch(2)
+    order = list(whole)
+    assert sorted(order) == list(range(9))
+    assert [list(shard) for shard in shards] == [order[0:8:2], order[1:8:2]]
+    assert sorted(i for rank in range(2) for i in ShardSampler(9, rank, 2, shuffle=False)) == list(range(9))
+    whole.set_epoch(3)
+    assert list(whole) != order
+
+
+def test_mirroring_swaps_the_parotids_and_nothing_else():
+    bits = Sample.from_case(make_case()).bits
+    swapped = swap_bits(bits, MIRRORED_BITS)
+    for r, roi in enumerate(CACHED_ROIS):
+        other = {"RightParotid": "LeftParotid", "LeftParotid": "RightParotid"}.get(roi, roi)
+        assert torch.equal(decode(swapped, r), decode(bits, CACHED_ROIS.index(other)))
+
+
+def test_schedules():
+    def rates(config, steps):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=2.0)
+        schedule = learning_rate_schedule(config, optimizer, steps)
+        values = []
+        for _ in range(steps):
+            values.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        return values
+
+    trapezoid = ScheduleConfig("trapezoid", warmup_steps=4, decay_fraction=0.5)
+    short, long = rates(trapezoid, 20), rates(trapezoid, 40)
+    assert short[:4] == [0.5, 1.0, 1.5, 2.0] and short[9] == 2.0 and short[-1] == pytest.approx(0.2)
+    assert long[:11] == short[:11], "on the plateau the planned length must not matter"
+    onecycle = rates(ScheduleConfig("onecycle"), 20)
+    assert max(onecycle) == pytest.approx(2.0, rel=0.02) and onecycle[-1] < 0.01
+    assert set(rates(ScheduleConfig("constant"), 5)) == {2.0}
+    with pytest.raises(ValueError, match="unknown schedule"):
+        rates(ScheduleConfig("cubic"), 5)
+
+
+def test_slabs_end_with_their_epochs(tmp_path, cohort):
+    module = DoseModule(configuration(tmp_path, cohort, slab=16, slab_epochs=1))
+    module.current_epoch_of_test = 0
+    batch = collate([(0, Sample.from_case(make_case()))])
+    type(module).current_epoch = property(lambda self: self.current_epoch_of_test)
+    try:
+        ct, bits, dose, outside = module._slab(batch)
+        assert ct.shape == bits.shape == dose.shape == (1, 16, 32, 32) and not outside.any()
+        again = module._slab(batch)[0]
+        assert torch.equal(ct, again), "the slab must follow from seed, epoch and patient alone"
+        module.current_epoch_of_test = 1
+        assert module._slab(batch)[0].shape == (1, 32, 32, 32)
+    finally:
+        del type(module).current_epoch
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    (["epoch=3"], "unknown setting 'epoch'"), (["optimizer.speed=1"], "unknown setting 'speed'"),
+    (["epochs=many"], "epochs must be a number"), (["epochs=2.5"], "whole number"), (["epochs"], "key=value"),
+    (["data=3"], "expected settings of DataConfig"),
+])
+def test_mistakes_in_configurations_are_named(tmp_path, cohort, overrides, message):
+    with pytest.raises(DeepDoseError, match=message):
+        configuration(tmp_path, cohort, *overrides)
+
+
+def test_overrides(tmp_path, cohort):
+    config = configuration(tmp_path, cohort, "epochs=7", "optimizer.lr=1e-4")
+    assert config.epochs == 7 and config.optimizer.lr == 1e-4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "Training" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_configurations_build(path):
+    DoseModule(read_config(path))
