@@ -1,0 +1,78 @@
+"""OpenKBP scores of a model, or of given predictions, over a folder of OpenKBP patients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .core.errors import CaseError
+from .core.metrics import PatientScore, dose_score, dvh_score, score_patient
+from .core.predictor import Predictor
+from .io.cases import find_cases
+from .io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, read_spacing
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a cohort, in Gy; `seconds` is the whole run, `model` says what was scored."""
+
+    scores: Sequence[PatientScore]
+    seconds: float
+    model: str
+
+    def to_dict(self) -> dict:
+        """The content of the JSON file that `deepdose evaluate` writes."""
+        return {
+            "dose_score": dose_score(self.scores),
+            "dvh_score": dvh_score(self.scores),
+            "n_patients": len(self.scores),
+            "seconds": self.seconds,
+            "model": self.model,
+            "patients": {
+                score.name: {
+                    "dose_error": score.dose_error,
+                    "dvh_error": score.dvh_error,
+                    "metrics": {
+                        roi: {name: {"reference": value, "predicted": score.predicted[roi][name]}
+                              for name, value in metrics.items()}
+                        for roi, metrics in score.reference.items()
+                    },
+                }
+                for score in self.scores
+            },
+        }
+
+
+def evaluate(patients: str | Path, predict: Callable[[Path], np.ndarray], model: str,
+             progress: Callable[[Sequence[Path]], Iterator[Path]] = iter) -> Evaluation:
+    """Score `predict(patient folder)`, a (K, J, I) dose in Gy, for every patient of a folder.
+
+    Everything is computed in float64 from the digits of the files. A patient that cannot be read stops the
+    evaluation with a CaseError: a score over fewer patients would look like one over all.
+    """
+    start = time.perf_counter()
+    folders = find_cases([patients])
+    scores = []
+    for folder in progress(folders):
+        rois, dose_mask, spacing = read_rois(folder), read_dose_mask(folder), read_spacing(folder)
+        reference = read_dose(folder / "dose.csv")
+        scores.append(score_patient(folder.resolve().name, reference, predict(folder), rois, dose_mask,
+                                    float(np.prod(spacing))))
+    return Evaluation(scores, time.perf_counter() - start, model)
+
+
+def given_predictions(directory: str | Path) -> Callable[[Path], np.ndarray]:
+    """`predict` for `evaluate`: reads DIRECTORY/PATIENT.csv in OpenKBP form."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise CaseError(f"{directory}: no such folder")
+    return lambda folder: read_dose(directory / f"{folder.resolve().name}.csv")
+
+
+def model_predictions(predictor: Predictor) -> Callable[[Path], np.ndarray]:
+    """`predict` for `evaluate`: runs the model."""
+    return lambda folder: predictor.predict(read_openkbp(folder)).dose

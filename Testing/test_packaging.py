@@ -1,0 +1,92 @@
+"""The frame: CMake lists every file, the extension descriptions agree, the README names what works, core stays pure."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = ROOT / "DeepDosePredict"
+LIBRARY = MODULE / "DeepDosePredictLib"
+
+
+def cmake_list(name: str) -> set[str]:
+    match = re.search(rf"set\({name}\n(.*?)\)", (MODULE / "CMakeLists.txt").read_text(), re.DOTALL)
+    return {line.strip() for line in match[1].splitlines() if line.strip()}
+
+
+def test_cmake_lists_every_file_of_the_module():
+    scripts = {path.relative_to(MODULE).as_posix() for path in MODULE.rglob("*.py") if "Testing" not in path.parts}
+    resources = {path.relative_to(MODULE).as_posix() for path in (MODULE / "Resources").rglob("*") if path.is_file()}
+    assert cmake_list("MODULE_PYTHON_SCRIPTS") == scripts
+    assert cmake_list("MODULE_PYTHON_RESOURCES") == resources
+
+
+def test_s4ext_agrees_with_cmake():
+    cmake = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()))
+    lines = (ROOT / "DeepDosePredict.s4ext").read_text().splitlines()
+    s4ext = dict(line.partition(" ")[::2] for line in lines if line and not line.startswith("#"))
+    for key in ("homepage", "category", "contributors", "description", "iconurl", "screenshoturls", "depends"):
+        assert s4ext[key] == cmake[key.upper()], key
+    assert s4ext["scmurl"] == cmake["HOMEPAGE"] + ".git"
+
+
+def imports(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("path", sorted((LIBRARY / "core").glob("*.py")), ids=lambda path: path.name)
+def test_core_imports_nothing_but_numpy_and_torch(path):
+    assert imports(path) - sys.stdlib_module_names <= {"numpy", "torch", "safetensors"}
+
+
+def test_library_never_imports_slicer_or_training():
+    for path in LIBRARY.rglob("*.py"):
+        assert not imports(path) & {"slicer", "vtk", "qt", "ctk", "lightning", "losses", "module", "config"}, path
+
+
+def test_readme_names_the_two_commands_and_ci_runs_one():
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme and "make test" in readme
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_readme_links_exist():
+    for document in (ROOT / "README.md", ROOT / "Training" / "README.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_locks_pin_what_the_package_asks_for():
+    pinned = {}
+    for lock in ("run.lock", "test.lock"):
+        for line in (ROOT / "requirements" / lock).read_text().splitlines():
+            if line and not line.startswith("#"):
+                name, separator, version = line.partition("==")
+                assert separator and version, line
+                pinned[name.lower().replace("_", "-")] = version
+    asked = re.findall(r'"([a-z]+)[><=!]', (ROOT / "pyproject.toml").read_text().split("[project.scripts]")[0])
+    assert {name for name in asked if name not in {"hatchling"}} <= pinned.keys()
+    assert pinned["torch"] == "2.13.0"
+
+
+def test_command_helps_and_says_what_it_is_for():
+    process = subprocess.run([sys.executable, "-m", "DeepDosePredictLib.cli", "--help"], capture_output=True, text=True,
+                             check=False, cwd=MODULE)
+    assert process.returncode == 0 and "not for clinical use" in " ".join(process.stdout.split())
+
+
+def test_no_patient_data_and_no_large_files_are_tracked():
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    assert not [name for name in tracked if name.endswith(("possible_dose_mask.csv", "voxel_dimensions.csv", ".nrrd"))]
+    assert all((ROOT / name).stat().st_size < 26e6 for name in tracked if (ROOT / name).exists())
