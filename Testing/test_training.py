@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from config import ScheduleConfig, TrainingConfig, read_config
-from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate
+from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.metrics import score_patient
@@ -230,20 +230,15 @@ def test_schedules():
         rates(ScheduleConfig("cubic"), 5)
 
 
-def test_slabs_end_with_their_epochs(tmp_path, cohort):
-    module = DoseModule(configuration(tmp_path, cohort, slab=16, slab_epochs=1))
-    module.current_epoch_of_test = 0
+def test_slabs_are_drawn_by_seed_epoch_and_patient():
     batch = collate([(0, Sample.from_case(make_case()))])
-    type(module).current_epoch = property(lambda self: self.current_epoch_of_test)
-    try:
-        ct, bits, dose, outside = module._slab(batch)
-        assert ct.shape == bits.shape == dose.shape == (1, 16, 32, 32) and not outside.any()
-        again = module._slab(batch)[0]
-        assert torch.equal(ct, again), "the slab must follow from seed, epoch and patient alone"
-        module.current_epoch_of_test = 1
-        assert module._slab(batch)[0].shape == (1, 32, 32, 32)
-    finally:
-        del type(module).current_epoch
+    slab = random_slab(batch, 16, seed=1, epoch=3)
+    assert all(slab[key].shape == (1, 16, 32, 32) for key in ("ct", "bits", "dose")) and not slab["outside"].any()
+    assert torch.equal(slab["ct"], random_slab(batch, 16, seed=1, epoch=3)["ct"])
+    starts = {float(random_slab(batch, 16, seed=1, epoch=epoch)["dose"].sum()) for epoch in range(20)}
+    assert len(starts) > 5
+    for slices in (0, 32, 64):
+        assert random_slab(batch, slices, seed=1, epoch=3) is batch
 
 
 @pytest.mark.parametrize(("overrides", "message"), [

@@ -112,6 +112,19 @@ def collate(items: Sequence[tuple[int, Sample]]) -> dict:
     }
 
 
+def random_slab(batch: dict, slices: int, seed: int, epoch: int) -> dict:
+    """The batch cut to `slices` consecutive axial slices, drawn by seed, epoch and patient; 0 leaves it whole.
+
+    A slab scores its own part of each structure, so no voxel counts as outside.
+    """
+    excess = batch["ct"].shape[1] - slices
+    if not slices or excess <= 0:
+        return batch
+    start = int(np.random.default_rng([seed, epoch, int(batch["index"][0]), 1]).integers(excess + 1))
+    cut = {key: batch[key][:, start : start + slices] for key in ("ct", "bits", "dose")}
+    return batch | cut | {"outside": torch.zeros_like(batch["outside"])}
+
+
 class Patients(Dataset):
     """Cached patients by index; an item is (index, Sample)."""
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from config import ScheduleConfig, TrainingConfig
-from data import CACHED_ROIS
+from data import CACHED_ROIS, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.channels import ChannelSpec, build_channels
 from DeepDosePredictLib.core.metrics import PatientScore, metric_differences, openkbp_metrics
@@ -43,21 +43,10 @@ class DoseModule(lightning.LightningModule):
         draws = [np.random.default_rng([self.config.seed, self.current_epoch, int(i)]).random() for i in index]
         return torch.tensor([draw < self.config.mirror for draw in draws])
 
-    def _slab(self, batch: dict) -> tuple[Tensor, ...]:
-        """ct, bits, dose and outside counts of the batch, cut to a random slab of slices in the epochs that ask for it.
-
-        A slab scores its own part of each structure, so no voxel counts as outside.
-        """
-        volumes, outside = (batch["ct"], batch["bits"], batch["dose"]), batch["outside"]
-        excess = volumes[0].shape[1] - self.config.slab
-        if not self.config.slab or self.current_epoch >= self.config.slab_epochs or excess <= 0:
-            return *volumes, outside
-        rng = np.random.default_rng([self.config.seed, self.current_epoch, int(batch["index"][0]), 1])
-        start = int(rng.integers(excess + 1))
-        return *(volume[:, start : start + self.config.slab] for volume in volumes), torch.zeros_like(outside)
-
     def training_step(self, batch: dict, _: int) -> Tensor:
-        ct, bits, dose, outside = self._slab(batch)
+        if self.current_epoch < self.config.slab_epochs:
+            batch = random_slab(batch, self.config.slab, self.config.seed, self.current_epoch)
+        ct, bits, dose, outside = batch["ct"], batch["bits"], batch["dose"], batch["outside"]
         flips = self._flips(batch["index"]).to(ct.device)
         if flips.any():
             where = flips[:, None, None, None]
