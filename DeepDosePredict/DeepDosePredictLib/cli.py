@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from . import __version__
 from .core.case import Case
-from .core.device import DEVICES
+from .core.device import DEVICES, keep_freed_memory
 from .core.errors import CaseError, DeepDoseError
 from .core.metrics import PatientScore, metric_differences
 from .core.model_file import read_contract
@@ -33,6 +33,7 @@ from .models import installed_models, model_card, open_model
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="deepdose: %(message)s")
+    keep_freed_memory()
     try:
         return options.run(options)
     except DeepDoseError as error:

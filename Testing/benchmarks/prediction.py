@@ -14,6 +14,7 @@ import torch
 
 from common import median_seconds, peak_megabytes, run_alone
 from DeepDosePredictLib.core.case import dose_box
+from DeepDosePredictLib.core.device import keep_freed_memory
 from DeepDosePredictLib.core.phantom import head_and_neck_phantom
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.models import open_model
@@ -22,6 +23,7 @@ from DeepDosePredictLib.models import open_model
 def measure(part: str, model: str | None) -> dict:
     """Median seconds of Predictor's network run over the dose box or the whole grid, and the peak memory."""
     torch.set_num_threads(2)
+    keep_freed_memory()  # as the command line does
     case = head_and_neck_phantom()
     predictor = Predictor(open_model(model))
     box = dose_box(case.dose_mask) if part == "box" else (slice(None),) * 3

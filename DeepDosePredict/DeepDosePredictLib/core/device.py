@@ -44,8 +44,9 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 def keep_freed_memory() -> None:
     """Tell glibc to keep freed blocks for the next step instead of returning them to the system.
 
-    3D feature maps are large enough that malloc maps and unmaps each of them; the page faults cost a third of a
-    training step on the CPU. Without effect on other C libraries.
+    3D feature maps are large enough that malloc maps and unmaps each of them; the page faults cost about a third of
+    the network's time on the CPU. It holds for the whole process, so programs call it and the library does not.
+    Without effect on other C libraries.
     """
     if sys.platform != "linux":
         return
