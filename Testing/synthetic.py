@@ -25,7 +25,7 @@ def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np
 def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] = GRID) -> Case:
     """A ball-shaped patient of 28 voxels in diameter in the middle of the grid.
 
-    PTVs are nested balls made disjoint; the cord is a rod that sticks out of the dose mask; the larynx and the
+    PTVs are nested balls made disjoint; the cord is a rod that leaves the dose mask and its box; the larynx and the
     esophagus are not contoured; left and right parotid differ.
     """
     rng = np.random.default_rng(seed)
@@ -36,7 +36,7 @@ def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] 
     ptv63 = ball(shape, (k, j, i), 7) & ~ptv70
     ptv56 = ball(shape, (k, j, i), 9) & ~ptv70 & ~ptv63
     cord = np.zeros(shape, bool)
-    cord[int(k) - 15 : int(k) + 15, int(j) + 10 : int(j) + 12, int(i) : int(i) + 2] = True
+    cord[int(k) - 25 : int(k) + 15, int(j) + 10 : int(j) + 12, int(i) : int(i) + 2] = True
     empty = np.zeros(shape, bool)
     masks = {
         "Brainstem": ball(shape, (k + 10, j + 5, i), 3), "SpinalCord": cord,

@@ -42,15 +42,6 @@ def test_too_many_or_mismatched_rois_are_refused():
         RoiMask(np.zeros((1, 1, 1), np.uint8), tuple("abcdefghi"))
 
 
-def test_reordering_keeps_masks_and_adds_empty_ones():
-    rng = np.random.default_rng(0)
-    masks = {name: rng.random((3, 3, 3)) > 0.5 for name in "abc"}
-    reordered = RoiMask.encode(masks).reordered(["c", "missing", "a"])
-    assert reordered.names == ("c", "missing", "a")
-    np.testing.assert_array_equal(reordered["c"], masks["c"])
-    assert not reordered["missing"].any()
-
-
 @given(arrays(np.uint16, (2, 2, 2)))
 @settings(deadline=None)
 def test_swapping_bits_exchanges_two_rois_and_no_other(bits):

@@ -63,11 +63,10 @@ def test_ras_and_flipped_axes_are_turned_to_lps(tmp_path, case):
 
 def test_damaged_files(folder):
     content = (folder / "ct.nrrd").read_bytes()
-    for n, damaged in enumerate((b"", b"NRRD0004\n", content[:100], content[: len(content) // 2], b"\0" * 500)):
+    for damaged in (b"", b"NRRD0004\n", content[:100], content[: len(content) // 2], b"\0" * 500):
         (folder / "ct.nrrd").write_bytes(damaged)
         with pytest.raises(CaseError, match=r"ct\.nrrd"):
             read_nrrd_case(folder)
-        assert n >= 0
 
 
 def test_huge_declared_size_is_refused_before_reading(folder):

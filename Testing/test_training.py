@@ -86,8 +86,6 @@ def test_training_learns_and_exports(tmp_path, cohort):
     errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
               for c in (case, other)]
     assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "run", "val/dose_score")), abs=0.5)
-    best = torch.load(tmp_path / "run" / "checkpoints" / "best.ckpt", weights_only=True)
-    assert best["epoch"] + 1 <= 12
 
 
 def test_resume_is_exact(tmp_path, cohort):
@@ -149,6 +147,7 @@ def test_validation_gives_the_official_scores(tmp_path, cohort):
     case = make_case("pt_10", seed=10)
     module = DoseModule(configuration(tmp_path, cohort)).eval()
     batch = collate([(0, Sample.from_case(case))])
+    assert batch["outside"][0, ROIS.index("SpinalCord")] == 4 * 10, "the cord must leave the crop for this to be a test"
     with torch.no_grad():
         predicted = module.predict_dose(batch["ct"], batch["bits"])
     ours = module._score(batch, predicted, 0)
@@ -175,7 +174,6 @@ def test_cache_is_lossless_and_reused(tmp_path, cohort):
         for r, roi in enumerate(ROIS):
             inside = decode(sample.bits, r).sum() + sample.outside[r]
             assert inside == case.rois[roi].sum()
-    assert first[0].outside[ROIS.index("SpinalCord")] > 0 or case.rois["SpinalCord"][48:80].sum() == 120
 
 
 def test_collate_pads_with_air_outside_the_dose_mask():

@@ -59,7 +59,7 @@ class TrainingConfig:
         ema: decay of the moving average of the weights that is validated and exported; 0 for none.
         mirror: probability of a left-right flip (left and right organs exchange their names with it).
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
-            coplanar beams the dose is nearly local to its slice, so a slab teaches much of what its box does.
+            coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         validation_mirror: validate the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """

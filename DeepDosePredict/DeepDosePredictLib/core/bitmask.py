@@ -81,11 +81,6 @@ class RoiMask:
         used = int(np.bitwise_or.reduce(self.bits, axis=None))
         return tuple(name for r, name in enumerate(self.names) if used >> r & 1)
 
-    def reordered(self, names: Sequence[str]) -> RoiMask:
-        """The same ROIs with their bits in the order of `names`; names that are not here become empty ROIs."""
-        empty = np.zeros(self.bits.shape, bool)
-        return RoiMask.encode({name: self[name] if name in self.names else empty for name in names})
-
 
 def to_tensor(bits: np.ndarray) -> Tensor:
     """Unsigned bit-mask volume as a torch tensor of the same bytes (int16 for uint16, ...), without a copy."""

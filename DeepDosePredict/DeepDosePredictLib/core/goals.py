@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +64,3 @@ def _read_goal(entry: dict) -> Goal:
     if not match or match[3] != metric.unit:
         raise ValueError(f"goal {entry['goal']!r} is not '>= NUMBER {metric.unit}' or '<= NUMBER {metric.unit}'")
     return Goal(entry["structure"], metric, match[1], float(match[2]), weight)
-
-
-def structures(goals: Sequence[Goal]) -> list[str]:
-    """The structures that a template speaks of, each once, in its order."""
-    return list(dict.fromkeys(goal.structure for goal in goals))
