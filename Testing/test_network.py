@@ -72,3 +72,13 @@ def test_output_has_gradient_at_the_start():
     """A last ReLU that starts at zero everywhere would never learn."""
     network = DeepDoseNet(NetworkConfig(**TINY, norm="group"))
     assert (network(torch.randn(1, 3, 16, 16, 16)) > 0).float().mean() > 0.9
+
+
+def test_dropout_acts_in_training_only():
+    torch.manual_seed(0)
+    network = DeepDoseNet(NetworkConfig(widths=(4, 4, 4), growth=4, head_channels=4, norm="group", group_size=2,
+                                        dropout=0.5))
+    volume = torch.randn(1, 12, 16, 16, 16)
+    assert not torch.equal(network(volume), network(volume))
+    network.eval()
+    assert torch.equal(network(volume), network(volume))

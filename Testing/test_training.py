@@ -24,8 +24,8 @@ from DeepDosePredictLib.core.model_file import load_model
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.core.rois import ROIS
 from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
-from synthetic import make_case, write_openkbp
-from train import train
+from synthetic import make_case, make_model, write_openkbp
+from train import start_from, train
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
@@ -204,6 +204,38 @@ def test_mirroring_swaps_the_parotids_and_nothing_else():
     for r, roi in enumerate(CACHED_ROIS):
         other = {"RightParotid": "LeftParotid", "LeftParotid": "RightParotid"}.get(roi, roi)
         assert torch.equal(decode(swapped, r), decode(bits, CACHED_ROIS.index(other)))
+
+
+def batch_of(n: int) -> dict:
+    return collate([(i, Sample.from_case(make_case(seed=i))) for i in range(n)])
+
+
+def test_flips_keep_volumes_together_and_follow_seed_and_patient(tmp_path, cohort):
+    batch = batch_of(6)
+    module = DoseModule(configuration(tmp_path, cohort, "mirror=0.5", "mirror_axial=0.5"))
+    flipped, drawn = module._flipped(batch), module._flips(batch["index"])
+    assert torch.equal(drawn, module._flips(batch["index"].flip(0)).flip(0))
+    assert len({tuple(row) for row in drawn.tolist()}) > 2
+    for n, (left_right, head_foot) in enumerate(drawn.tolist()):
+        dose, bits = batch["dose"][n], batch["bits"][n]
+        if left_right:
+            dose, bits = dose.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS)
+        if head_foot:
+            dose, bits = dose.flip(0), bits.flip(0)
+        assert torch.equal(flipped["dose"][n], dose) and torch.equal(flipped["bits"][n], bits)
+
+
+def test_a_run_may_start_from_a_models_weights(tmp_path, cohort):
+    config = configuration(tmp_path, cohort, "epochs=1", "optimizer.lr=0", "ema=0", "optimizer.weight_decay=0")
+    model = make_model(tmp_path / "start.safetensors", seed=5)
+    exported = train(config, tmp_path / "run", init=model, **QUIET)
+    before, after = (load_model(path).network.state_dict() for path in (model, exported))
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    other = make_model(tmp_path / "other.safetensors", widths=(4, 4, 8))
+    with pytest.raises(DeepDoseError, match=r"other\.safetensors: its network differs"):
+        train(config, tmp_path / "run2", init=other, **QUIET)
+    with pytest.raises(DeepDoseError, match="its channels"):
+        start_from(DoseModule(configuration(tmp_path, cohort, "prescription=60")), model)
 
 
 def test_schedules():

@@ -39,20 +39,28 @@ class DoseModule(lightning.LightningModule):
         return output[:, 0].float() * self.spec.prescription * dose_mask
 
     def _flips(self, index: Tensor) -> Tensor:
-        """Whether each patient is mirrored in this epoch; the same however the run is split over processes."""
-        draws = [np.random.default_rng([self.config.seed, self.current_epoch, int(i)]).random() for i in index]
-        return torch.tensor([draw < self.config.mirror for draw in draws])
+        """(B, 2) whether each patient is flipped left-right and head-foot in this epoch, by seed, epoch and patient."""
+        draws = [np.random.default_rng([self.config.seed, self.current_epoch, int(i)]).random(2) for i in index]
+        return torch.from_numpy(np.stack(draws) < (self.config.mirror, self.config.mirror_axial)).to(index.device)
+
+    def _flipped(self, batch: dict) -> dict:
+        """The batch with the patients flipped that are drawn for it."""
+        volumes, outside = {key: batch[key] for key in ("ct", "bits", "dose")}, batch["outside"]
+        left_right, head_foot = self._flips(batch["index"]).T
+        if left_right.any():
+            flipped = {key: volume.flip(-1) for key, volume in volumes.items()}
+            flipped["bits"] = swap_bits(flipped["bits"], MIRRORED_BITS)
+            volumes = {key: torch.where(_per_case(left_right), flipped[key], volumes[key]) for key in volumes}
+            outside = torch.where(left_right[:, None], _swap_columns(outside, MIRRORED_BITS), outside)
+        if head_foot.any():
+            volumes = {key: torch.where(_per_case(head_foot), v.flip(-3), v) for key, v in volumes.items()}
+        return batch | volumes | {"outside": outside}
 
     def training_step(self, batch: dict, _: int) -> Tensor:
         if self.current_epoch < self.config.slab_epochs:
             batch = random_slab(batch, self.config.slab, self.config.seed, self.current_epoch)
+        batch = self._flipped(batch)
         ct, bits, dose, outside = batch["ct"], batch["bits"], batch["dose"], batch["outside"]
-        flips = self._flips(batch["index"]).to(ct.device)
-        if flips.any():
-            where = flips[:, None, None, None]
-            ct, dose = (torch.where(where, volume.flip(-1), volume) for volume in (ct, dose))
-            bits = torch.where(where, swap_bits(bits.flip(-1), MIRRORED_BITS), bits)
-            outside = torch.where(flips[:, None], _swap_columns(outside, MIRRORED_BITS), outside)
         predicted = self(ct, bits)
         structures = Structures(bits, ROIS, decode(bits, CACHED_ROIS.index(DOSE_MASK)), outside,
                                 batch["spacing"].prod(1))
@@ -136,6 +144,10 @@ def learning_rate_schedule(config: ScheduleConfig, optimizer: torch.optim.Optimi
     if config.name == "constant":
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     raise ValueError(f"unknown schedule {config.name!r}; known are constant, onecycle and trapezoid")
+
+
+def _per_case(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
 
 
 def _swap_columns(values: Tensor, pairs: list[tuple[int, int]]) -> Tensor:

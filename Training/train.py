@@ -1,4 +1,4 @@
-"""Train a dose prediction network: python Training/train.py CONFIG [--resume] [key=value ...]
+"""Train a dose prediction network: python Training/train.py CONFIG [--resume] [--init MODEL] [key=value ...]
 
 Several GPUs or machines: start it with torchrun, or pass --devices / --nodes; Lightning's DDP does the rest.
 """
@@ -21,6 +21,7 @@ from config import TrainingConfig, read_config
 from data import PatientData, cache_patients
 from DeepDosePredictLib.core.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.model_file import load_model
 from export import export_checkpoint
 from module import DoseModule
 
@@ -66,8 +67,13 @@ def make_trainer(config: TrainingConfig, run: Path, callbacks_extra: Sequence[li
     )
 
 
-def train(config: TrainingConfig, run: Path, *, resume: bool = False, **settings: object) -> Path | None:
-    """Train, validate, and export the best checkpoint; returns the exported model's path (on the first process)."""
+def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path | None = None,
+          **settings: object) -> Path | None:
+    """Train, validate, and export the best checkpoint; returns the exported model's path (on the first process).
+
+    A new run starts from the weights of the model file `init` where one is given, e.g. to adapt the shipped model to
+    one's own patients.
+    """
     last = run / "checkpoints" / "last.ckpt"
     if last.exists() and not resume:
         raise DeepDoseError(f"{run}: there is a run here already; continue it with --resume or give another --run")
@@ -80,14 +86,28 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, **settings
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text(yaml.safe_dump(_plain(config.to_dict()), sort_keys=False), encoding="utf-8")
+    module = DoseModule(config)
+    if init and not (resume and last.exists()):
+        start_from(module, init)
     # weights_only: a checkpoint of ours holds tensors and plain values; nothing else is ever unpickled.
-    trainer.fit(DoseModule(config), data, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    trainer.fit(module, data, ckpt_path=last if resume and last.exists() else None, weights_only=True)
     if not trainer.is_global_zero:
         return None
     best = trainer.checkpoint_callback.best_model_path
     if not best:
         return None
     return export_checkpoint(Path(best), config, run / f"{config.name}.safetensors")
+
+
+def start_from(module: DoseModule, path: Path) -> None:
+    """Copy a model file's weights into the module; DeepDoseError where network or channels differ."""
+    model = load_model(path)
+    if model.contract.channels != module.spec:
+        raise DeepDoseError(f"{path}: its channels are {model.contract.channels}, the configuration's {module.spec}")
+    try:
+        module.network.load_state_dict(model.network.state_dict())
+    except RuntimeError as error:
+        raise DeepDoseError(f"{path}: its network differs from the configuration's: {error}") from error
 
 
 def _plain(value: object) -> object:
@@ -102,6 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. epochs=20 optimizer.lr=1e-3")
     parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
+    parser.add_argument("--init", type=Path, metavar="MODEL", help="start from the weights of this .safetensors model")
     parser.add_argument("--accelerator", default="auto")
     parser.add_argument("--devices", default="auto", help="number of GPUs, or of processes on the CPU")
     parser.add_argument("--nodes", type=int, default=1)
@@ -110,7 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = read_config(options.config, options.overrides)
         devices = options.devices if options.devices == "auto" else int(options.devices)
         model = train(config, options.run or Path("runs") / config.name, resume=options.resume,
-                      accelerator=options.accelerator, devices=devices, num_nodes=options.nodes)
+                      init=options.init, accelerator=options.accelerator, devices=devices, num_nodes=options.nodes)
     except DeepDoseError as error:
         print(f"train: {error}", file=sys.stderr)
         return 1

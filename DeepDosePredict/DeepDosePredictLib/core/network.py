@@ -31,6 +31,7 @@ class NetworkConfig:
         full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
             [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
             detail that no skip brings back.
+        dropout: share of the dense block's channels that are dropped in training.
     """
 
     in_channels: int = 12
@@ -41,6 +42,7 @@ class NetworkConfig:
     norm: str = "batch"
     group_size: int = 8
     full_resolution_channels: int = 0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -52,6 +54,8 @@ class NetworkConfig:
             raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")
         if not (isinstance(self.full_resolution_channels, int) and 0 <= self.full_resolution_channels <= 4096):
             raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
@@ -101,12 +105,13 @@ class DenseDilatedBlock(nn.Module):
             _conv_norm_relu(config, n_in + i * config.growth, config.growth, dilation)
             for i, dilation in enumerate(config.dilations)
         )
+        self.dropout = nn.Dropout3d(config.dropout)
         self.out_channels = n_in + len(config.dilations) * config.growth
 
     def forward(self, x: Tensor) -> Tensor:
         features = [x]
         for layer in self.layers:
-            features.append(layer(torch.cat(features, 1)))
+            features.append(self.dropout(layer(torch.cat(features, 1))))
         return torch.cat(features, 1)
 
 
