@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from DeepDosePredictLib.core.bitmask import to_tensor
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels
+from DeepDosePredictLib.core.bitmask import RoiMask, to_tensor
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels, target_slots
 from DeepDosePredictLib.core.errors import ModelError
 
 
@@ -52,3 +52,27 @@ def test_unknown_or_repeated_channels(names):
 
 def test_default_is_the_papers_twelve():
     assert len(DEFAULT_CHANNELS) == 12
+
+
+@pytest.mark.parametrize(("targets", "slots"), [
+    (("PTV70", "PTV63", "PTV56"), ("PTV70", "PTV63", "PTV56")), (("PTV70", "PTV56"), ("PTV70", "PTV56")),
+    (("PTV66", "PTV60", "PTV54"), ("PTV70", "PTV63", "PTV56")), (("PTV60", "PTV54"), ("PTV70", "PTV63")),
+    (("PTV70", "PTV66", "PTV60", "PTV50"), ("PTV70", "PTV63", "PTV63", "PTV56")), (("PTV50",), ("PTV70",)),
+])
+def test_targets_take_the_nearest_channel_in_units_of_the_highest(targets, slots):
+    assert target_slots(targets, ChannelSpec()) == dict(zip(targets, slots, strict=True))
+
+
+def test_other_prescriptions_keep_their_values_in_the_nearest_channels(case):
+    """60/55/54 Gy: channels hold 1, 55/60 and 54/60; several targets share a channel, each with its own value."""
+    names = {"PTV70": "PTV60", "PTV63": "PTV55", "PTV56": "PTV54"}
+    rois = RoiMask.encode({names.get(roi, roi): case.rois[roi] for roi in case.rois})
+    spec = ChannelSpec()
+    channels = build_channels(torch.from_numpy(case.ct)[None], to_tensor(rois.bits)[None], rois.names,
+                              torch.from_numpy(case.dose_mask)[None], spec,
+                              target_slots(tuple(names.values()), spec))[0].numpy()
+    by_name = dict(zip(spec.names, channels, strict=True))
+    np.testing.assert_allclose(by_name["ptv/PTV70"], case.rois["PTV70"])
+    expected = case.rois["PTV63"] * (55 / 60) + case.rois["PTV56"] * (54 / 60)
+    np.testing.assert_allclose(by_name["ptv/PTV63"], expected, atol=1e-6)
+    assert not by_name["ptv/PTV56"].any()

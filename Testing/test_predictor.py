@@ -143,3 +143,20 @@ def test_models_of_other_prescriptions(tmp_path, case):
     only = RoiMask.encode({"PTV60": case.rois["PTV70"]})
     dose = Predictor(model, "cpu").predict(replace(case, rois=only)).dose
     assert dose[case.dose_mask].mean() == pytest.approx(0.3 * 60, abs=6)  # the untrained output's bias, times 60 Gy
+
+
+def test_other_prescriptions_are_served_on_request_in_units_of_the_highest(case, tiny_model):
+    """The same patient with 35/31.5/28 Gy looks the same to the network; the dose is half as high."""
+    halved = {"PTV70": "PTV35", "PTV63": "PTV31.5", "PTV56": "PTV28"}
+    other = replace(case, rois=RoiMask.encode({halved.get(roi, roi): case.rois[roi] for roi in case.rois}))
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    with pytest.raises(ModelError, match="no PTV70"):
+        predictor.predict(other)
+    prediction = predictor.predict(other, any_prescription=True)
+    assert any("scaled to 35 Gy" in warning for warning in prediction.warnings)
+    np.testing.assert_allclose(prediction.dose, predictor.predict(case).dose / 2, atol=1e-4)
+
+
+def test_notes_of_the_case_come_back_as_warnings(case, tiny_model):
+    noted = replace(case, notes=("the CT ends inside the neck",))
+    assert "the CT ends inside the neck" in Predictor(load_model(tiny_model), "cpu").predict(noted).warnings

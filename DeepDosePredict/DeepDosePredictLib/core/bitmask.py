@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from .errors import CaseError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_ROIS = 64
 _DTYPES = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
@@ -84,6 +86,8 @@ class RoiMask:
 
 def to_tensor(bits: np.ndarray) -> Tensor:
     """Unsigned bit-mask volume as a torch tensor of the same bytes (int16 for uint16, ...), without a copy."""
+    import torch  # only here: cases and metrics are used where PyTorch is not installed, too
+
     return torch.from_numpy(np.ascontiguousarray(bits).view(_SIGNED[bits.dtype.itemsize]))
 
 

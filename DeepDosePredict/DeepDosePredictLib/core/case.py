@@ -29,6 +29,7 @@ class Case:
         spacing: (k, j, i) voxel spacing in mm.
         dose: (K, J, I) float32 reference dose in Gy, >= 0, or None where there is none.
         origin: (x, y, z) of the centre of voxel (0, 0, 0) in mm, LPS.
+        notes: what the user should know about how the case was made, in words; predictions repeat it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case:
     spacing: tuple[float, float, float]
     dose: np.ndarray | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.name))

@@ -10,7 +10,7 @@ A model's metadata lists its channels by these names, so other channel sets can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +60,20 @@ class ChannelSpec:
         return [self.names.index(name) if name in self.names else i for i, name in enumerate(swapped)]
 
 
-def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask: Tensor, spec: ChannelSpec) -> Tensor:
+def target_slots(targets: Sequence[str], spec: ChannelSpec) -> dict[str, str]:
+    """{PTV of a case: PTV of the model whose channel it goes into}.
+
+    A target whose name the model knows keeps it if the highest prescription is the model's. Otherwise the highest takes
+    the highest channel and every other the channel that is nearest in units of the highest prescription.
+    """
+    levels = {roi: level for roi in spec.rois() if (level := prescription(roi))}
+    unit = max(map(prescription, targets))
+    return {target: min(levels, key=lambda roi: abs(levels[roi] / spec.prescription - prescription(target) / unit))
+            for target in targets}
+
+
+def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask: Tensor, spec: ChannelSpec,
+                   slots: Mapping[str, str] | None = None) -> Tensor:
     """Input channels, on the device of the inputs.
 
     Args:
@@ -69,6 +82,8 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
         roi_names: names of the bits. A structure that the model knows but the case has not gives a channel of zeros.
         dose_mask: (B, K, J, I) bool.
         spec: the model's channels.
+        slots: from `target_slots`, for a case with other prescriptions than the model's: targets go into the channels
+            named there with their own prescriptions, in units of the highest of them.
 
     Returns:
         (B, C, K, J, I) float32.
@@ -80,6 +95,10 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
             channels[:, c] = ct.float().clamp(*spec.hu_window) / 1000
         elif kind == "dose_mask":
             channels[:, c] = dose_mask
+        elif kind == "ptv" and slots:
+            unit = max(map(prescription, slots))
+            for target in (target for target, slot in slots.items() if slot == roi):
+                channels[:, c] += decode(bits, list(roi_names).index(target)) * (prescription(target) / unit)
         elif roi in roi_names:
             level = prescription(roi) / spec.prescription if kind == "ptv" else 1.0
             channels[:, c] = decode(bits, list(roi_names).index(roi)) * level

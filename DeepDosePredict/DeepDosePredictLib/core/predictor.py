@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from .bitmask import to_tensor
 from .case import Case, dose_box
-from .channels import build_channels
+from .channels import build_channels, target_slots
 from .device import autocast_dtype, select_device
 from .errors import ModelError
 from .model_file import Model
@@ -59,14 +60,18 @@ class Predictor:
         network = self.model.network if device.type == "cpu" else copy.deepcopy(self.model.network)
         self.network = network.to(device, memory_format=torch.channels_last_3d)
 
-    def predict(self, case: Case) -> Prediction:
+    def predict(self, case: Case, any_prescription: bool = False) -> Prediction:
         """Predict a dose; ModelError if the case lacks what the model needs.
 
         The network sees the bounding box of the dose mask only. Out of memory on a GPU moves the predictor to the CPU
         for good and says so in the warnings.
+
+        Args:
+            any_prescription: serve prescriptions that the model was not trained on, too, with a warning: PTVs go into
+                the nearest channels and the dose is scaled by the highest prescription. Without it they are refused.
         """
         start = time.perf_counter()
-        warnings = self.check(case)
+        warnings = [*case.notes, *self.check(case, any_prescription)]
         box = dose_box(case.dose_mask)
         try:
             inside = self._run(case, box)
@@ -81,22 +86,14 @@ class Predictor:
         dose[box] = inside
         return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings))
 
-    def check(self, case: Case) -> list[str]:
+    def check(self, case: Case, any_prescription: bool = False) -> list[str]:
         """Warnings about a case; ModelError if the model cannot serve it at all."""
         contract = self.model.contract
         spec = contract.channels
         if case.shape != contract.grid:
             raise ModelError(f"{case.name}: the grid is {case.shape}, model {contract.name} needs {contract.grid}")
         targets = case.targets()
-        highest = max(targets, key=prescription)
-        if prescription(highest) != spec.prescription:
-            raise ModelError(f"{case.name}: no PTV{spec.prescription:g} (the highest with voxels is {highest}); model"
-                             f" {contract.name} was trained with a highest prescription of {spec.prescription:g} Gy")
-        unknown = [target for target in targets if target not in spec.rois()]
-        if unknown:
-            raise ModelError(f"{case.name}: model {contract.name} knows no {', '.join(unknown)}; it takes"
-                             f" {', '.join(roi for roi in spec.rois() if prescription(roi))}")
-        warnings = []
+        warnings = self._check_prescriptions(case.name, targets, any_prescription)
         for target in targets:
             mask = case.rois[target]
             outside = np.count_nonzero(mask & ~case.dose_mask) / np.count_nonzero(mask)
@@ -107,17 +104,34 @@ class Predictor:
             warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
         return warnings
 
+    def _check_prescriptions(self, name: str, targets: Sequence[str], any_prescription: bool) -> list[str]:
+        contract = self.model.contract
+        spec = contract.channels
+        known = [roi for roi in spec.rois() if prescription(roi)]
+        highest = max(targets, key=prescription)
+        unknown = [target for target in targets if target not in known]
+        if prescription(highest) == spec.prescription and not unknown:
+            return []
+        if any_prescription:
+            return [f"model {contract.name} was trained on {_levels(known)} Gy, not {_levels(targets)} Gy;"
+                    f" the dose is scaled to {prescription(highest):g} Gy"]
+        if prescription(highest) != spec.prescription:
+            raise ModelError(f"{name}: no PTV{spec.prescription:g} (the highest with voxels is {highest}); model"
+                             f" {contract.name} was trained with a highest prescription of {spec.prescription:g} Gy")
+        raise ModelError(f"{name}: model {contract.name} knows no {', '.join(unknown)}; it takes {', '.join(known)}")
+
     def _run(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
         """Dose in Gy inside the box."""
         ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
         bits = to_tensor(case.rois.bits[box])[None].to(self.device)
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
         spec = self.model.contract.channels
-        channels = build_channels(ct, bits, case.rois.names, mask, spec)
+        slots = target_slots(case.targets(), spec)
+        channels = build_channels(ct, bits, case.rois.names, mask, spec, slots)
         output = self._network(channels)
         if self.mirror:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
-        dose = (output[0] * spec.prescription).clamp(min=0) * mask[0]
+        dose = (output[0] * max(map(prescription, slots))).clamp(min=0) * mask[0]
         if not torch.isfinite(dose).all():
             raise ModelError(f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
                              f" {self.device.type}; try device 'cpu'")
@@ -128,6 +142,10 @@ class Predictor:
         dtype = autocast_dtype(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
+
+
+def _levels(targets: Sequence[str]) -> str:
+    return "/".join(f"{level:g}" for level in sorted(map(prescription, targets), reverse=True))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
