@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__
+from .. import RESEARCH_USE, __version__
 from ..core.case import Case
 from ..core.metrics import OAR_METRICS, TARGET_METRICS, Metric, PatientScore, cumulative_dvh, roi_doses, score_patient
 from ..core.model_file import Model
@@ -20,7 +20,6 @@ from .openkbp import write_dose as write_openkbp_dose
 from .report import write_report
 
 DVH_STEP_GY = 0.1
-RESEARCH_USE = "research use only, not for clinical use"
 
 
 def model_label(model: Model) -> str:

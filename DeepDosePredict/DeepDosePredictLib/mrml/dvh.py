@@ -1,0 +1,146 @@
+"""DVHs of segments under dose volumes: through SlicerRT's logic where it is installed, with our own code where not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import slicer
+
+from ..core.dvh import OVERSAMPLING, OversampledDose, StructureDose
+from ..core.errors import DeepDoseError
+from ..core.metrics import Metric
+from .dvh_result import (
+    DOSE_REFERENCE,
+    PREFIX,
+    SEGMENTATION_REFERENCE,
+    DvhResult,
+    DvhSettings,
+    SegmentDvh,
+    describeTable,
+    fillTable,
+    methodOf,
+    whyEmpty,
+)
+from .geometry import volumeGrid
+from .segments import segmentShape
+from .slicerrt_dvh import findLogic, slicerRtDvhs
+
+OWN_CODE = "DeepDosePredict's own DVH (exact quantiles)"
+
+
+def computeDvhs(segmentationNode, segmentIds: Iterable[str], doses: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
+                metrics: Iterable[Metric] = (), settings: DvhSettings | None = None,
+                slicerRtLogic: object = "auto") -> DvhResult:
+    """The DVH of every segment under every dose, each in a table node of its own.
+
+    What is wrong with one segment is reported in the result and does not stop the others.
+
+    Args:
+        segmentIds: which segments, in the order of the result.
+        doses: label -> dose volume in Gy, such as {"Reference": ..., "Predicted": ...}. For SlicerRT they must be
+            marked as dose and lie under a study with a dose unit.
+        metrics: D- and V-metrics to compute for all segments.
+        slicerRtLogic: "auto" uses SlicerRT where it is installed, None never; or the logic itself.
+
+    DeepDoseError if a dose cannot be used at all; no node is left then.
+    """
+    settings = settings or DvhSettings()
+    if settings.start <= 0 or settings.step <= 0:
+        raise DeepDoseError("DVH: the first dose and the step of the curves must be above 0 Gy")
+    if not doses:
+        raise DeepDoseError("DVH: no dose volume is given; choose one")
+    doseGrids = {label: OversampledDoseNode(node) for label, node in doses.items()}
+    logic = findLogic() if slicerRtLogic == "auto" else slicerRtLogic
+    code = methodOf(OWN_CODE if logic is None else "SlicerRT", settings)
+    result = DvhResult(segmentationNode, dict(doses), code)
+    segmentIds, metrics = list(dict.fromkeys(segmentIds)), list(dict.fromkeys(metrics))
+    for label, dose in doseGrids.items():
+        if dose.n_negative:
+            result.notes.append(_aboutNegatives(doses[label].GetName(), dose.n_negative, logic is not None))
+    try:
+        if logic is None:
+            _ownDvhs(result, segmentIds, doseGrids, metrics, settings)
+        else:
+            slicerRtDvhs(logic, result, segmentIds, metrics, settings)
+    except BaseException:
+        result.removeNodes()
+        raise
+    return result
+
+
+class OversampledDoseNode(OversampledDose):
+    """A dose volume node, to be read on the twice-oversampled grid; DeepDoseError if it cannot be used as a dose."""
+
+    def __init__(self, node):
+        self.grid = volumeGrid(node)
+        dose = slicer.util.arrayFromVolume(node)
+        if dose.ndim != 3:
+            raise DeepDoseError(f"{node.GetName()}: a dose has one number for each voxel; choose a scalar volume")
+        try:
+            super().__init__(dose, self.grid.voxelVolume)
+        except ValueError as error:
+            raise DeepDoseError(f"{node.GetName()}: {error}; load or export the dose again") from error
+        self.fine = self.grid.refined((OVERSAMPLING,) * 3)
+
+
+def _aboutNegatives(name: str, count: int, slicerRt: bool) -> str:
+    consequence = ("SlicerRT refuses structures that contain them; set them to 0 to see these" if slicerRt
+                   else "they count as 0 in the DVHs")
+    return f"{name}: {count} voxels have a negative dose; {consequence}"
+
+
+def _ownDvhs(result: DvhResult, segmentIds: Sequence[str], doses: Mapping[str, OversampledDoseNode],
+             metrics: Sequence[Metric], settings: DvhSettings) -> None:
+    for segmentId in segmentIds:
+        try:
+            masks = _masks(result.segmentationNode, segmentId, doses)
+        except DeepDoseError as error:
+            result.failures.update(dict.fromkeys(((label, segmentId) for label in doses), str(error)))
+            continue
+        name, cut = result.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName(), []
+        for label, (box, mask) in masks.items():
+            samples = doses[label].samples(box, mask)
+            if samples is None:
+                result.failures[label, segmentId] = (
+                    f"{name}: no DVH, because the segment has no voxels within {result.doses[label].GetName()};"
+                    " check that they belong together")
+                continue
+            if _reachesEdge(box, mask, doses[label].shape):
+                cut.append(result.doses[label].GetName())
+            _addDvh(result, label, segmentId, name, samples, doses[label].highest, metrics, settings)
+        if cut:
+            result.notes.append(f"{name}: reaches the edge of {' and '.join(cut)}; what lies beyond is not in its DVH")
+
+
+def _masks(segmentationNode, segmentId: str, doses: Mapping[str, OversampledDoseNode]) -> dict[str, tuple]:
+    """Box and mask of a segment on the oversampled grid of each dose; doses on the same grid share them."""
+    shape, masks = segmentShape(segmentationNode, segmentId), {}
+    if not len(shape.corners()):
+        raise DeepDoseError(whyEmpty(segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()))
+    for label, dose in doses.items():
+        same = (masks[other] for other in masks if doses[other].fine.sameAs(dose.fine))
+        masks[label] = next(same, None) or shape.inside(dose.fine)
+    return masks
+
+
+def _reachesEdge(box: tuple, mask, shape: Sequence[int]) -> bool:
+    for axis, (part, n) in enumerate(zip(box, shape, strict=True)):
+        if (part.start == 0 and mask.take(0, axis).any()) or (part.stop == n and mask.take(-1, axis).any()):
+            return True
+    return False
+
+
+def _addDvh(result: DvhResult, label: str, segmentId: str, name: str, samples: StructureDose, highest: float,
+            metrics: Sequence[Metric], settings: DvhSettings) -> None:
+    values = {metric: samples.metric(metric) for metric in metrics}
+    tableNode = result.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLTableNode")
+    curve = SegmentDvh(label, segmentId, name, tableNode, samples.volume_cc, samples.mean, samples.minimum,
+                       samples.maximum, values)
+    result.curves[label, segmentId] = curve
+    fillTable(tableNode, *samples.curve(highest, settings.start, settings.step))
+    for key, value in (("DVH", "1"), ("SegmentID", segmentId), ("DoseVolumeOversamplingFactor", str(OVERSAMPLING)),
+                       ("Volume (cc)", repr(samples.volume_cc))):
+        tableNode.SetAttribute(PREFIX + key, value)
+    tableNode.SetNodeReferenceID(DOSE_REFERENCE, result.doses[label].GetID())
+    tableNode.SetNodeReferenceID(SEGMENTATION_REFERENCE, result.segmentationNode.GetID())
+    describeTable(curve, result.method)
