@@ -52,6 +52,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_model(tmp_path_factory.mktemp("model") / "tiny.safetensors")
 
 
+@pytest.fixture
+def scene(tmp_path: Path):
+    """A MRML scene on slicer-core (mrml_scene.Scene)."""
+    from mrml_scene import Scene
+
+    return Scene(str(tmp_path / "mrml-cache"))
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """The networks of the tests are so small that threads only wait for each other."""

@@ -22,7 +22,7 @@ from .core.phantom import head_and_neck_phantom
 from .core.predictor import Predictor
 from .evaluation import Evaluation, evaluate, given_predictions, model_predictions
 from .io.atomic import atomic_write
-from .io.cases import find_cases, is_case, read_case
+from .io.cases import find_cases, is_case, is_scene_case, read_case
 from .io.nrrd_case import read_dose_on_grid, write_nrrd_case
 from .io.openkbp import is_openkbp
 from .io.openkbp import read_dose as read_openkbp_dose
@@ -54,10 +54,13 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="predict the dose of one patient or of many")
     predict.add_argument("input", nargs="+", type=Path, metavar="INPUT",
-                         help="patient folder (OpenKBP CSV, or ct.nrrd with rois.nrrd), or a folder of patients")
+                         help="patient folder (OpenKBP CSV, or ct.nrrd with segmentation.seg.nrrd or rois.nrrd), or a"
+                              " folder of patients")
     predict.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")
     predict.add_argument("--reference", type=Path, metavar="DOSE",
                          help="reference dose instead of the folder's own: .nrrd on its grid, or OpenKBP .csv")
+    predict.add_argument("--roles", type=Path, metavar="FILE",
+                         help="JSON file {role: segment name or names} for segmentations whose names do not tell")
     predict.set_defaults(run=_predict)
 
     score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
@@ -88,12 +91,23 @@ def _predict(options: argparse.Namespace) -> int:
         raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
     outputs = [options.output if single else options.output / folder.resolve().name for folder in folders]
     _check_outputs(folders, outputs)
+    roles = _read_roles(options.roles) if options.roles else None
     model = open_model(options.model)
     predictor = Predictor(model, options.device, options.mirror)
     if single:
-        print(_predict_one(folders[0], outputs[0], predictor, options.reference)[1])
+        print(_predict_one(folders[0], outputs[0], predictor, roles, options.reference)[1])
         return 0
-    return _predict_batch(folders, outputs, predictor, options.output)
+    return _predict_batch(folders, outputs, predictor, roles, options.output)
+
+
+def _read_roles(path: Path) -> dict:
+    try:
+        roles = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DeepDoseError(f"{path}: this is no JSON file ({error})") from error
+    if not isinstance(roles, dict) or not all(isinstance(v, str | list) for v in roles.values()):
+        raise DeepDoseError(f'{path}: expected roles with segment names, such as {{"PTV70": "PTV_7000"}}')
+    return roles
 
 
 def _check_outputs(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
@@ -110,13 +124,16 @@ def _check_outputs(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
         seen[output] = folder
 
 
-def _predict_one(folder: Path, output: Path, predictor: Predictor,
+def _predict_one(folder: Path, output: Path, predictor: Predictor, roles: dict | None,
                  reference: Path | None = None) -> tuple[dict, str]:
     """Predict one patient; returns its row for the summary and a line for the user."""
-    case = read_case(folder)
-    if reference:
-        case = replace(case, dose=_read_reference(reference, case))
-    prediction = predictor.predict(case)
+    if is_scene_case(folder):
+        case = read_case(folder, roles, reference)
+    else:
+        case = read_case(folder, roles)
+        if reference:
+            case = replace(case, dose=_read_reference(reference, case))
+    prediction = predictor.predict(case, any_prescription=is_scene_case(folder))
     score = write_prediction(output, case, prediction, predictor.model, openkbp=is_openkbp(folder))
     row = {"seconds": f"{prediction.seconds:.3f}", "device": prediction.device,
            "warnings": "; ".join(prediction.warnings), **_errors(score)}
@@ -136,14 +153,15 @@ def _errors(score: PatientScore | None) -> dict[str, str]:
     return {"dose_error_gy": f"{score.dose_error:.4f}", "dvh_error_gy": f"{score.dvh_error:.4f}"} if score else {}
 
 
-def _predict_batch(folders: Sequence[Path], outputs: Sequence[Path], predictor: Predictor, output: Path) -> int:
+def _predict_batch(folders: Sequence[Path], outputs: Sequence[Path], predictor: Predictor, roles: dict | None,
+                   output: Path) -> int:
     """Predict every patient; a bad one is reported and skipped. 1 if any failed."""
     columns = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "warnings", "error")
     rows = []
     for folder, target in tqdm(list(zip(folders, outputs, strict=True)), desc="Predicting", unit="patient"):
         row = {"patient": target.name, "status": "predicted"}
         try:
-            row |= _predict_one(folder, target, predictor)[0]
+            row |= _predict_one(folder, target, predictor, roles)[0]
         except (DeepDoseError, OSError, MemoryError) as error:
             row |= {"status": "failed", "error": " ".join(str(error).split()) or type(error).__name__}
             tqdm.write(f"deepdose: {target.name}: {row['error']}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..core.case import Case
@@ -11,14 +11,35 @@ from ..core.errors import CaseError
 from .nrrd_case import is_compact_case, read_nrrd_case
 from .openkbp import is_openkbp, read_openkbp
 
+CT, SEGMENTATION, DOSE = "ct.nrrd", "segmentation.seg.nrrd", "dose.nrrd"
+
+
+def is_scene_case(folder: Path) -> bool:
+    """Whether a folder holds a CT and a segmentation as Slicer saves them."""
+    return (folder / SEGMENTATION).exists()
+
 
 def is_case(folder: Path) -> bool:
-    return is_openkbp(folder) or is_compact_case(folder)
+    return is_openkbp(folder) or is_compact_case(folder) or is_scene_case(folder)
 
 
-def read_case(folder: str | Path) -> Case:
-    """Read a patient folder of either kind; CaseError if it is none."""
+def read_case(folder: str | Path, roles: Mapping | None = None, dose: Path | None = None) -> Case:
+    """Read a patient folder of any kind; CaseError if it is none.
+
+    Args:
+        roles: {role: segment name or list of names} where names do not settle which segment is which; only for a CT
+            with a segmentation, which is read with slicer-core.
+        dose: reference dose instead of the folder's own, resampled; also only for these.
+    """
     folder = Path(folder)
+    if is_scene_case(folder):
+        try:
+            from ..mrml.files import readCaseFolder
+        except ModuleNotFoundError as error:
+            raise CaseError(f"{folder}: reading a segmentation needs {error.name}; pip install slicer-core") from error
+        return readCaseFolder(folder, roles, dose)
+    if roles is not None or dose is not None:
+        raise CaseError(f"{folder}: roles and another reference dose go with {CT} and {SEGMENTATION} only")
     if is_openkbp(folder):
         return read_openkbp(folder)
     if is_compact_case(folder):
@@ -26,7 +47,7 @@ def read_case(folder: str | Path) -> Case:
     if not folder.is_dir():
         raise CaseError(f"{folder}: no such folder")
     raise CaseError(f"{folder}: no patient here; expected an OpenKBP folder (ct.csv, possible_dose_mask.csv, ...)"
-                    " or ct.nrrd with rois.nrrd")
+                    f" or {CT} with {SEGMENTATION} or rois.nrrd")
 
 
 def find_cases(inputs: Sequence[str | Path]) -> list[Path]:

@@ -1,0 +1,88 @@
+"""A short text that changes when anything changes that a prediction depends on."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import slicer
+from vtk.util.numpy_support import vtk_to_numpy
+
+from ..core.errors import DeepDoseError
+from ..core.structure_names import Roles, roles_to_json
+from .geometry import linearToWorld, volumeGrid
+from .segments import LabelmapShape, SurfaceShape, segmentShape
+
+_known: dict[tuple, str] = {}
+_MOST_KNOWN = 2000
+
+
+def inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles: Roles, model: str) -> str:
+    """Content of CT, segments, reference dose, their places in the world, roles and model.
+
+    It stays the same after saving and loading a scene, whatever layers the segments are then stored in. What was seen
+    before and has not been modified since is not read again.
+    """
+    parts = [_volume(ctNode), _segmentation(segmentationNode), _volume(referenceDoseNode), roles_to_json(roles), model]
+    return f"{zlib.crc32(repr(parts).encode()):08x}"
+
+
+def _volume(node) -> str:
+    if node is None or node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
+        return ""
+    try:
+        place = _numbers(volumeGrid(node).ijkToRas)
+    except DeepDoseError as error:
+        place = str(error)
+    content = _once(node.GetImageData(), 0, lambda: _crc(slicer.util.arrayFromVolume(node)))
+    return f"{place} {node.GetImageData().GetDimensions()} {content}"
+
+
+def _segmentation(node) -> list[str]:
+    if node is None:
+        return []
+    segmentation = node.GetSegmentation()
+    try:
+        parts = [_numbers(linearToWorld(node))]
+    except DeepDoseError as error:
+        return [str(error)]
+    for n in range(segmentation.GetNumberOfSegments()):
+        segmentId, segment = segmentation.GetNthSegmentID(n), segmentation.GetNthSegment(n)
+        source = segment.GetRepresentation(segmentation.GetSourceRepresentationName())
+        content = _once(source, segment.GetLabelValue(), lambda s=segmentId: _segment(node, s)) if source else ""
+        parts.append(f"{segmentId} {segment.GetName()} {content}")
+    return parts
+
+
+def _segment(segmentationNode, segmentId: str) -> str:
+    """Voxels with their place in the segmentation, or points."""
+    try:
+        shape = segmentShape(segmentationNode, segmentId)
+    except DeepDoseError as error:
+        return str(error)
+    if isinstance(shape, LabelmapShape):
+        place = np.linalg.inv(linearToWorld(segmentationNode)) @ shape.grid.ijkToRas
+        return f"{_numbers(place)} {shape.mask.shape} {_crc(shape.mask)}" if shape.mask.size else ""
+    assert isinstance(shape, SurfaceShape)
+    points = shape.surface.GetPoints()
+    return f"{shape.surface.GetNumberOfCells()} {_crc(vtk_to_numpy(points.GetData())) if points else 0}"
+
+
+def _once(data, label: int, content: Callable[[], object]) -> str:
+    """The content of a VTK data object, read again only if the object was modified."""
+    scalars = data.GetPointData().GetScalars()
+    key = (data.GetAddressAsString(""), data.GetMTime(), scalars.GetMTime() if scalars else 0, label)
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known[key] = str(content())
+    return _known[key]
+
+
+def _numbers(matrix: np.ndarray) -> str:
+    return " ".join(f"{x:.3f}" for x in np.ravel(matrix) + 0.0)
+
+
+def _crc(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8))

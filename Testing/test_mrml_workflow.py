@@ -1,0 +1,294 @@
+"""Predict in a scene: dose node, DVHs, tables, warnings; what a failure and a reload leave."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clinical import rotation
+from DeepDosePredictLib.cli import main
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.core.rois import OARS, is_target
+from DeepDosePredictLib.core.structure_names import roles_of
+from mrml_scene import Scene, lps_grid, slicer
+
+workflow = pytest.importorskip("DeepDosePredictLib.mrml.workflow")
+from DeepDosePredictLib.mrml import dose_node, files, sample_data, subject_hierarchy  # noqa: E402
+from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes  # noqa: E402
+from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return head_and_neck_phantom()
+
+
+@pytest.fixture
+def nodes(scene, phantom):
+    """(CT, segmentation, plan dose) of the phantom."""
+    place = lps_grid(phantom.spacing, phantom.origin)
+    segmentation = scene.segmentation({roi: phantom.rois[roi] for roi in phantom.rois.present()}, place)
+    return scene.volume(phantom.ct, place, "CT"), segmentation, scene.volume(phantom.dose, place, "Plan")
+
+
+def rename(segmentation, **names: str) -> None:
+    for segment, name in names.items():
+        segmentation.GetSegmentation().GetSegment(segment).SetName(name)
+
+
+def node_names(scene: Scene) -> list[str]:
+    return sorted(scene.scene.GetNthNode(n).GetName() or "" for n in range(scene.scene.GetNumberOfNodes()))
+
+
+def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
+    ct, segmentation, plan = nodes
+    steps = []
+    result = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model), metrics="D2%",
+                                  progress=lambda done, what: steps.append((done, what)))
+    dose = slicer.util.arrayFromVolume(result.doseNode)
+    assert dose.dtype == np.float32 and dose.min() >= 0 and np.isfinite(dose).all()
+    assert subject_hierarchy.isDose(result.doseNode) and subject_hierarchy.isDose(plan)
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    items = [hierarchy.GetItemByDataNode(node) for node in (ct, result.doseNode, plan)]
+    assert len({hierarchy.GetItemParent(item) for item in items}) == 1
+    display = result.doseNode.GetDisplayNode()
+    assert display.GetColorNode().GetName() == dose_node.COLORS and display.GetApplyThreshold()
+    assert display.GetWindowLevelMax() == pytest.approx(77) and display.GetLowerThreshold() == pytest.approx(3.5)
+    assert result.doseScore > 0 and result.dvhScore > 0 and result.differenceNode is not None
+    assert set(result.dvhTableNodes) == {(which, roi) for which in ("Reference", "Predicted")
+                                         for roi in head_and_neck_phantom().rois.present()}
+    assert result.chartNode.IsA("vtkMRMLPlotChartNode") and result.metricsTableNode.GetNumberOfRows() > 40
+    assert steps[-1][0] == 1 and all(a[0] <= b[0] for a, b in pairwise(steps))
+    provenance = dose_node.provenanceOf(result.doseNode)
+    assert provenance["Model"].startswith("tiny") and len(provenance["ModelSHA256"]) == 64
+    assert "not for clinical use" in provenance["Use"] and json.loads(provenance["Roles"])["PTV70"] == ["PTV70"]
+
+
+def test_without_a_reference(nodes, tiny_model):
+    ct, segmentation, _ = nodes
+    result = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    assert result.doseScore is None and result.differenceNode is None
+    assert {which for which, _ in result.dvhTableNodes} == {"Predicted"} and result.metricsTableNode.GetNumberOfRows()
+
+
+@pytest.mark.parametrize("output", ["ct", "reference"])
+def test_dose_on_another_grid_is_the_same_dose(scene, nodes, tiny_model, output):
+    """Also when the CT lies under a transform: the dose shares it, and its values stay where they are in the world."""
+    ct, segmentation, plan = nodes
+    shift = rotation(0)
+    shift[:3, 3] = 12, -7, 5
+    transform = scene.transform(shift)
+    for node in nodes:
+        node.SetAndObserveTransformNodeID(transform.GetID())
+    on_model = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model)).doseNode
+    other = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model), outputGrid=output).doseNode
+    like = {"ct": ct, "reference": plan}[output]
+    assert volumeGrid(other).sameAs(volumeGrid(like)) and other.GetTransformNodeID() == transform.GetID()
+    assert np.allclose(sampleVolume(other, volumeGrid(on_model)), slicer.util.arrayFromVolume(on_model), atol=1e-3)
+
+
+def test_other_prescriptions_are_scaled_and_said(nodes, tiny_model):
+    ct, segmentation, _ = nodes
+    usual = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    rename(segmentation, PTV70="PTV_6600", PTV63="PTV_6000", PTV56="PTV_5400")
+    check = workflow.checkInputs(ct, segmentation)
+    assert check.problem == "" and "66/60/54" in check.warnings[0]
+    result = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    assert any("scaled to 66 Gy" in warning for warning in result.warnings)
+    assert result.doseNode.GetDisplayNode().GetWindowLevelMax() == pytest.approx(72.6)
+    doses = [slicer.util.arrayFromVolume(r.doseNode) for r in (usual, result)]
+    assert doses[1].max() == pytest.approx(doses[0].max() * 66 / 70, rel=0.1)
+
+
+@pytest.mark.parametrize(("names", "words"), [
+    ({"PTV70": "PTV_High"}, "PTV_High: its name states no dose"), ({"Larynx": "Mandible"}, "Mandible"),
+    ({"PTV70": "a", "PTV63": "b", "PTV56": "c"}, "no segment is a PTV"),
+])
+def test_what_names_do_not_settle_must_be_given(nodes, names, words):
+    ct, segmentation, _ = nodes
+    rename(segmentation, **names)
+    assert words in workflow.checkInputs(ct, segmentation).problem
+    with pytest.raises(DeepDoseError, match=words):
+        workflow.predictDose(ct, segmentation)
+
+
+def test_roles_may_be_given_by_name(nodes, tiny_model):
+    ct, segmentation, _ = nodes
+    rename(segmentation, PTV70="boost", Larynx="Larynx_SG")
+    roles = {"PTV70": "boost", "PTV56": ["PTV56", "PTV63"], "Larynx": "Larynx_SG"}
+    result = workflow.predictDose(ct, segmentation, roles=roles, model=str(tiny_model))
+    assert any("not spared" in warning and "Mandible" in warning for warning in result.warnings)
+    assert json.loads(dose_node.provenanceOf(result.doseNode)["Roles"])["PTV56"] == ["PTV56", "PTV63"]
+
+
+@pytest.mark.parametrize("step", ["createDoseNode", "computeDvhs", "dvhChart", "comparisonTable", "differenceVolume"])
+def test_failure_at_any_step_leaves_the_scene_as_it_was(monkeypatch, scene, nodes, tiny_model, step):
+    ct, segmentation, plan = nodes
+    real = getattr(workflow, step)
+
+    def fail_afterwards(*arguments, **settings):
+        real(*arguments, **settings)
+        raise DeepDoseError("out of luck")
+
+    monkeypatch.setattr(workflow, step, fail_afterwards)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.scene)
+    before, items = node_names(scene), hierarchy.GetNumberOfItems()
+    states = [[node.GetAttribute(name) for name in node.GetAttributeNames()] for node in nodes]
+    with pytest.raises(DeepDoseError, match="out of luck"):
+        workflow.predictDose(ct, segmentation, plan, model=str(tiny_model))
+    assert node_names(scene) == before and hierarchy.GetNumberOfItems() == items
+    assert states == [[node.GetAttribute(name) for name in node.GetAttributeNames()] for node in nodes]
+    assert not any(node.GetNumberOfNodeReferences(role) for node in nodes
+                   for role in [node.GetNthNodeReferenceRole(n) for n in range(node.GetNumberOfNodeReferenceRoles())]
+                   if role and "dvh" in role.lower())
+
+
+@pytest.mark.parametrize(("inputs", "words"), [
+    (lambda ct, seg, plan: (None, seg, plan), "Choose the CT"),
+    (lambda ct, seg, plan: (ct, None, plan), "segmentation"),
+    (lambda ct, seg, plan: (ct, seg, ct), "chosen as CT and as reference dose"),
+])
+def test_missing_inputs_are_said_before(nodes, inputs, words):
+    assert words in workflow.checkInputs(*inputs(*nodes)).problem
+
+
+def test_unknown_model_and_settings_are_refused(nodes, tiny_model):
+    ct, segmentation, _ = nodes
+    for settings, words in (({"model": "nothing"}, "no such model"), ({"outputGrid": "reference"}, "reference dose"),
+                            ({"metrics": "D95"}, "D95"), ({"goals": "nothing"}, "nothing"),
+                            ({"device": "abacus"}, "abacus")):
+        with pytest.raises(DeepDoseError, match=words):
+            workflow.predictDose(ct, segmentation, **{"model": str(tiny_model), **settings})
+
+
+def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
+    ct, segmentation, plan = nodes
+    roles = roles_of(workflow.matchRoles(segmentation))
+
+    def fingerprint(**changed):
+        arguments = {"ctNode": ct, "segmentationNode": segmentation, "referenceDoseNode": plan, "roles": roles,
+                     "model": "m"}
+        return workflow.inputFingerprint(**arguments | changed)
+
+    first = fingerprint()
+    assert fingerprint() == first
+    assert len({first, fingerprint(model="n"), fingerprint(roles={}), fingerprint(referenceDoseNode=None)}) == 4
+    transform = scene.transform(rotation(3))
+    for node in nodes:
+        node.SetAndObserveTransformNodeID(transform.GetID())
+        assert fingerprint() != first
+        node.SetAndObserveTransformNodeID(None)
+        assert fingerprint() == first
+    for array, modified in ((slicer.util.arrayFromVolume(ct), lambda: slicer.util.arrayFromVolumeModified(ct)),
+                            (slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "Larynx"),
+                             lambda: segmentation.GetSegmentation().GetSegment("Larynx")
+                             .GetRepresentation("Binary labelmap").GetPointData().GetScalars().Modified())):
+        where = tuple(n // 2 for n in array.shape)
+        old = array[where]
+        array[where] = not old
+        modified()
+        assert fingerprint() != first
+        array[where] = old
+        modified()
+        assert fingerprint() == first
+    rename(segmentation, Larynx="Voice box")
+    assert fingerprint() != first
+
+
+def test_saving_and_loading_a_scene_keeps_results_and_fingerprint(scene, nodes, tiny_model, tmp_path):
+    ct, segmentation, plan = nodes
+    result = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model))
+    roles = roles_of(workflow.matchRoles(segmentation))
+    fingerprint = workflow.inputFingerprint(ct, segmentation, plan, roles, "m")
+    dose, rows = slicer.util.arrayFromVolume(result.doseNode).copy(), result.metricsTableNode.GetNumberOfRows()
+    names = {node.GetName() for node in (result.doseNode, result.metricsTableNode, result.chartNode,
+                                         result.differenceNode)}
+    assert scene.scene.WriteToMRB(str(tmp_path / "case.mrb"))
+    again = Scene(str(tmp_path / "cache2"))
+    assert again.scene.ReadFromMRB(str(tmp_path / "case.mrb"))
+    assert names <= set(node_names(again))
+    loaded = again.scene.GetFirstNodeByName(result.doseNode.GetName())
+    assert (slicer.util.arrayFromVolume(loaded) == dose).all() and subject_hierarchy.isDose(loaded)
+    assert dose_node.provenanceOf(loaded) == dose_node.provenanceOf(result.doseNode)
+    assert loaded.GetNodeReference("DeepDosePredict.CT").GetName() == "CT"
+    assert again.scene.GetFirstNodeByName(result.metricsTableNode.GetName()).GetNumberOfRows() == rows
+    nodes = [again.scene.GetFirstNodeByName(node.GetName()) for node in (ct, segmentation, plan)]
+    assert workflow.inputFingerprint(*nodes, roles, "m") == fingerprint
+
+
+def test_a_study_in_another_unit_is_left_alone(scene, nodes):
+    ct, _, plan = nodes
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.scene)
+    study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "P"), "Plan study")
+    hierarchy.SetItemAttribute(study, subject_hierarchy.UNIT_NAME, "cGy")
+    hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, ct), study)
+    subject_hierarchy.fileAsDose(plan, ct)
+    assert hierarchy.GetItemAttribute(study, subject_hierarchy.UNIT_NAME) == "cGy"
+    assert subject_hierarchy.isDose(plan) and hierarchy.GetItemParent(hierarchy.GetItemByDataNode(plan)) != study
+
+
+def save(node, path: Path) -> None:
+    node.AddDefaultStorageNode()
+    node.GetStorageNode().SetFileName(str(path))
+    assert node.GetStorageNode().WriteData(node)
+
+
+@pytest.fixture
+def folder(nodes, tmp_path):
+    patient = tmp_path / "patient"
+    patient.mkdir()
+    for node, name in zip(nodes, ("ct.nrrd", "segmentation.seg.nrrd", "dose.nrrd"), strict=True):
+        save(node, patient / name)
+    return patient
+
+
+def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_model, tmp_path, capsys):
+    case = files.readCaseFolder(folder)
+    assert case.name == "patient" and (case.ct == phantom.ct).all()
+    assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in (*OARS, *filter(is_target, phantom.rois.names)))
+    out = tmp_path / "out"
+    assert main(["predict", str(folder), "-o", str(out), "--model", str(tiny_model), "--reference",
+                 str(folder / "dose.nrrd")]) == 0
+    assert {path.name for path in out.iterdir()} == {"dose.nrrd", "dvh.csv", "metrics.csv", "report.png"}
+    assert "dose error" in capsys.readouterr().out
+
+
+def test_command_line_takes_roles_and_names_damaged_files(folder, tiny_model, tmp_path, capsys):
+    out, roles = tmp_path / "out", tmp_path / "roles.json"
+    command = ["predict", str(folder), "-o", str(out), "--model", str(tiny_model), "--roles", str(roles)]
+    roles.write_text(json.dumps({"PTV66": "PTV70", "PTV60": ["PTV63", "PTV56"]}))
+    assert main(command) == 0 and "scaled to 66 Gy" in capsys.readouterr().out
+    for text, words in (("[]", "expected roles"), ("{", "no JSON"), ('{"PTV70": "other"}', "no segment named 'other'")):
+        roles.write_text(text)
+        assert main(command) == 1 and words in capsys.readouterr().err
+    (folder / "segmentation.seg.nrrd").write_bytes(b"NRRD0004\nnonsense")
+    assert main(command[:-2]) == 1 and "segmentation.seg.nrrd" in capsys.readouterr().err
+    (folder / "ct.nrrd").unlink()
+    assert main(command[:-2]) == 1 and "ct.nrrd: no such file" in capsys.readouterr().err
+
+
+def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, tiny_model):
+    from DeepDosePredictLib import models
+
+    monkeypatch.setattr(models, "USER_MODELS", tmp_path)
+    (tmp_path / "mine.safetensors").write_bytes(tiny_model.read_bytes())
+    assert [key for key, _ in workflow.installedModels()] == [models.DEFAULT_MODEL, "mine"]
+    workflow.removeModel("mine")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DeepDoseError, match="ships with the extension"):
+        workflow.removeModel(models.DEFAULT_MODEL)
+
+
+
+
+def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
+    ct, segmentation, dose = sample_data.loadPhantom(scene.scene)
+    assert subject_hierarchy.isDose(dose) and workflow.checkInputs(ct, segmentation, dose) == workflow.InputCheck()
+    case, _ = caseFromNodes(ct, segmentation, roles_of(workflow.matchRoles(segmentation)), dose)
+    assert (case.ct == phantom.ct).all() and (case.dose == phantom.dose).all()
+    assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in phantom.rois.present())
