@@ -97,9 +97,3 @@ def lps_grid(spacing_kji, origin_lps=(0.0, 0.0, 0.0)) -> np.ndarray:
     k, j, i = spacing_kji
     x, y, z = origin_lps
     return np.array([[-i, 0, 0, -x], [0, -j, 0, -y], [0, 0, k, z], [0, 0, 0, 1]], float)
-
-
-@pytest.fixture
-def scene(tmp_path):
-    """A fresh scene."""
-    return Scene(str(tmp_path / "mrml-cache"))

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from mrml_scene import Scene, lps_grid, scene  # noqa: F401
+from mrml_scene import Scene, lps_grid
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
@@ -62,7 +62,7 @@ def dose(target: float, stem: float) -> np.ndarray:
 
 
 class Patient:
-    def __init__(self, scene: Scene, two: bool = True):  # noqa: F811
+    def __init__(self, scene: Scene, two: bool = True):
         self.scene = scene
         self.doses = {"Predicted": scene.volume(dose(61.0, 22.0), GRID, "Prediction")}
         if two:
@@ -80,7 +80,7 @@ class Patient:
 
 
 @pytest.fixture
-def patient(scene):  # noqa: F811
+def patient(scene):
     return Patient(scene)
 
 
@@ -134,7 +134,7 @@ def test_values_goals_and_scores(patient):
     assert list(shown(table)[0]) == ["Structure", "Metric", "Unit", "Ref", "Pred", "Diff", "Goal", "Ref ok", "Pred ok"]
 
 
-def test_without_a_reference_there_are_no_reference_columns(scene):  # noqa: F811
+def test_without_a_reference_there_are_no_reference_columns(scene):
     table = Patient(scene, two=False).table()
     assert list(shown(table)[0]) == ["Structure", "Metric", "Unit", "Pred", "Goal", "Pred ok"]
     assert "Difference" not in provenanceOf(table)
@@ -280,14 +280,14 @@ def test_difference_leaves_nothing_on_failure(patient, monkeypatch):
     assert patient.scene.node_names() == before
 
 
-def ball_dose(scene, ijk_to_ras: np.ndarray):  # noqa: F811
+def ball_dose(scene, ijk_to_ras: np.ndarray):
     """60 Gy in the middle of the grid, 2 Gy less for each mm away from it."""
     k, j, i = np.indices((30, 30, 30)) - 14.5
     array = np.clip(60 - 2 * 2.0 * np.sqrt(k**2 + j**2 + i**2), 0, None).astype(np.float32)
     return scene.volume(array, ijk_to_ras, "Ball")
 
 
-def test_isodose_surfaces_lie_where_the_dose_is(scene):  # noqa: F811
+def test_isodose_surfaces_lie_where_the_dose_is(scene):
     """In the world, for an oblique volume under a transform."""
     a = np.deg2rad(25)
     turn = np.array([[np.cos(a), -np.sin(a), 0, 0], [np.sin(a), np.cos(a), 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -304,7 +304,7 @@ def test_isodose_surfaces_lie_where_the_dose_is(scene):  # noqa: F811
         np.testing.assert_allclose(radii[levels == level], radius, atol=0.3)
 
 
-def test_isodose_display(scene):  # noqa: F811
+def test_isodose_display(scene):
     model = isodoseModel(ball_dose(scene, lps_grid((2.0, 2.0, 2.0))), (40, 57.5, 20, 40))
     display = model.GetDisplayNode()
     assert display.GetVisibility2D() and not display.GetVisibility3D() and display.GetScalarVisibility()
@@ -322,12 +322,12 @@ def test_isodose_display(scene):  # noqa: F811
     assert table.GetNumberOfTableValues() == 3 and len(set(shown_colors)) == 3
 
 
-def test_isodose_at_the_edge_of_the_grid_is_closed(scene):  # noqa: F811
+def test_isodose_at_the_edge_of_the_grid_is_closed(scene):
     model = isodoseModel(scene.volume(np.full((6, 6, 6), 50, np.float32), np.eye(4), "Full"), [25.0])
     np.testing.assert_allclose(model.GetPolyData().GetBounds(), (-0.5, 5.5) * 3, atol=1e-5)
 
 
-def test_isodose_errors_and_removal(scene):  # noqa: F811
+def test_isodose_errors_and_removal(scene):
     node = ball_dose(scene, lps_grid((2.0, 2.0, 2.0)))
     before = scene.node_names()
     for levels in ((), (0, 20), (float("nan"),)):

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from mrml_scene import Scene, lps_grid, oriented_image, scene  # noqa: F401
+from mrml_scene import Scene, lps_grid, oriented_image
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
@@ -49,7 +49,7 @@ def dose_array(seed: int = 0) -> np.ndarray:
 class Patient:
     """Two doses and two overlapping segments in a scene."""
 
-    def __init__(self, scene: Scene):  # noqa: F811
+    def __init__(self, scene: Scene):
         self.scene, self.grid = scene, oblique()
         self.reference = scene.volume(dose_array(), self.grid, "Clinical")
         self.predicted = scene.volume(dose_array(1), self.grid, "Prediction")
@@ -68,7 +68,7 @@ class Patient:
 
 
 @pytest.fixture
-def patient(scene):  # noqa: F811
+def patient(scene):
     return Patient(scene)
 
 
@@ -92,7 +92,7 @@ def test_tables_hold_the_curves_of_the_core(patient):
         assert {m: curve.metrics[m] for m in METRICS} == {m: expected.metric(m) for m in METRICS}
 
 
-def test_slicerrts_own_numbers_through_mrml(scene, shared, validation_patients):  # noqa: F811
+def test_slicerrts_own_numbers_through_mrml(scene, shared, validation_patients):
     case = read_openkbp(validation_patients / "pt_201")
     grid = lps_grid(case.spacing)
     segmentation = scene.segmentation({roi: case.rois[roi] for roi in case.rois.present()}, grid)

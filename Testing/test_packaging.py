@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -48,9 +49,46 @@ def test_core_imports_nothing_but_numpy_and_torch(path):
     assert imports(path) - sys.stdlib_module_names <= {"numpy", "torch", "safetensors"}
 
 
-def test_library_never_imports_slicer_or_training():
+def test_only_mrml_and_panel_meet_slicer_and_nothing_meets_training():
     for path in LIBRARY.rglob("*.py"):
-        assert not imports(path) & {"slicer", "vtk", "qt", "ctk", "lightning", "losses", "module", "config"}, path
+        part = path.relative_to(LIBRARY).parts[0]
+        slicer = {"mrml": {"slicer", "vtk"}, "panel": {"slicer", "vtk", "qt", "ctk"}}.get(part, set())
+        others = {"slicer", "vtk", "qt", "ctk", "lightning", "losses", "module", "config"} - slicer
+        assert not imports(path) & others, path
+
+
+def test_the_module_imports_without_torch_and_what_slicer_lacks():
+    """Slicer brings numpy, scipy and VTK; everything else may be missing until the user has it installed."""
+    pytest.importorskip("slicer")
+    code = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "safetensors", "pydicom", "nrrd", "matplotlib", "tqdm", "yaml"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Missing())
+import DeepDosePredictLib.mrml.workflow as workflow
+import DeepDosePredictLib.mrml.isodose, DeepDosePredictLib.mrml.sample_data
+assert "torch" in workflow.torchProblem() and workflow.goalTemplates() and workflow.installedModels()
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=MODULE)
+    assert process.returncode == 0, process.stderr
+
+
+def test_extension_index_entry_agrees_with_cmake():
+    entry = json.loads((ROOT / "DeepDosePredict.json").read_text())
+    cmake = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()))
+    assert entry["build_dependencies"] == cmake["DEPENDS"].split()
+    assert entry["category"] == cmake["CATEGORY"] and entry["scm_url"] == cmake["HOMEPAGE"] + ".git"
+    assert set(entry) <= {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_type",
+                          "scm_url", "tier", "enabled"}
+    assert entry["scm_url"].rpartition("/")[2].startswith("Slicer")
+
+
+def test_icon_and_screenshots_exist_where_the_descriptions_point():
+    cmake = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()))
+    for url in (cmake["ICONURL"], *cmake["SCREENSHOTURLS"].split()):
+        assert (ROOT / url.partition("/main/")[2]).is_file(), url
 
 
 def test_readme_names_the_two_commands_and_ci_runs_one():

@@ -205,8 +205,8 @@ def torchProblem() -> str:
         try:
             __import__(package)
         except Exception as error:
-            return (f"Python package {package} cannot be loaded ({error}). Install it: in Slicer press Install in the"
-                    " panel, elsewhere run pip install torch safetensors.")
+            return (f"Python package {package} cannot be loaded ({error}). In Slicer press Predict in the panel, which"
+                    " offers to install it; elsewhere run pip install torch safetensors.")
     return ""
 
 

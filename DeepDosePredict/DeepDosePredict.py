@@ -1,0 +1,386 @@
+
+import json
+import sys
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.structure_names import roles_to_json
+from DeepDosePredictLib.mrml import workflow
+from DeepDosePredictLib.panel import model_files
+from DeepDosePredictLib.panel.default_inputs import default_inputs
+from DeepDosePredictLib.panel.dependencies import ensure_dependencies
+from DeepDosePredictLib.panel.input_watch import InputWatch
+from DeepDosePredictLib.panel.key_combo import KeyCombo
+from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode
+from DeepDosePredictLib.panel.readiness import readiness
+from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
+from DeepDosePredictLib.panel.structure_table import StructureTable
+
+
+class DeepDosePredict(ScriptedLoadableModule):
+    """Title, category, help and sample data of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("Deep Dose Predict")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Radiotherapy")]
+        parent.dependencies = []  # SlicerRT and PyTorch are looked for when they are needed
+        parent.contributors = ["DeepDosePredict authors"]
+        parent.helpText = _(
+            "Predicts the radiotherapy dose of a head-and-neck patient from the CT and the contours, and compares it"
+            " with a reference dose: dose volume, DVHs, metrics, differences."
+            "<p><b>Research use only. Not for clinical use.</b></p>"
+            "<p>Select a CT and a segmentation, check which segment feeds which model input, and press Predict."
+            " Sample data: \"DeepDosePredictPhantom\".</p>")
+        parent.acknowledgementText = _(
+            "Network and loss: M. H. Soomro et al., DeepDoseNet, arXiv:2111.00077 (2021). Data and scores: A. Babier et"
+            " al., OpenKBP, Med. Phys. 48 (2021) 5549. DVHs by SlicerRT (C. Pinter et al., Med. Phys. 39 (2012) 6332)"
+            " where it is installed.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Add the phantom to the Sample Data module."""
+    import SampleData
+
+    def makePhantom(source):
+        from DeepDosePredictLib.mrml.sample_data import loadPhantom
+
+        with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+            return loadPhantom() if ensure_dependencies() else []
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="Radiotherapy", sampleName="DeepDosePredictPhantom", uris=[], fileNames=[], nodeNames=[],
+        customDownloader=makePhantom,
+        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DeepDosePredict.png"))
+
+
+class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel. What it shows stands in the parameter node; its parts are in DeepDosePredictLib.panel."""
+
+    def __init__(self, parent=None):
+        self.logic = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
+        self._isEntered = parent is None  # a window of its own, which the next line sets up; else Slicer calls enter
+        self._isPredicting = False
+        self._isRefreshing = False
+        self._isOutOfDate = False
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+
+    # --- life of the panel
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/DeepDosePredict.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = DeepDosePredictLogic()
+        self.structures = StructureTable(
+            self.ui.structureTable, lambda name: self.resourcePath(f"Icons/{name}"), self.onStructuresEdited,
+            self.showStatus)
+        self.models = KeyCombo(self.ui.modelComboBox, self.onModelChosen)
+        self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
+        self.results = ResultsSection(self.ui, lambda: self.structures.roles)
+        self.watch = InputWatch(self.onInputsChanged)
+        self.ui.addTargetButton.connect("clicked(bool)", self.structures.add_target)
+        self.ui.rematchButton.connect("clicked(bool)", self.onRematchButton)
+        self.ui.predictButton.connect("clicked(bool)", self.onPredictButton)
+        self.ui.openModelFolderButton.connect("clicked(bool)", model_files.open_folder)
+        self.ui.removeModelButton.connect("clicked(bool)", self.onRemoveModelButton)
+        scene = slicer.vtkMRMLScene
+        self.addObserver(slicer.mrmlScene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, scene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
+        self.showStatus("")
+        self.ui.progressBar.visible = False
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        self._releaseParameterNode()
+        self.removeObservers()
+
+    def onReload(self):
+        """Developers' Reload button: Slicer reloads this file only, so let the library be imported anew, too."""
+        for name in [name for name in sys.modules if name.startswith("DeepDosePredictLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def enter(self):
+        self._isEntered = True
+        self.initializeParameterNode()
+
+    def exit(self):
+        self._isEntered = False
+        self._releaseParameterNode()
+
+    def onSceneStartClose(self, caller, event):
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        if self._isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAboutToBeRemoved(self, caller, event, node):
+        """A selector whose node goes would pick any other volume as input: leave it empty instead."""
+        parameters = self._parameterNode
+        if parameters is None:
+            return
+        for name in ("ct", "segmentation", "referenceDose"):
+            if getattr(parameters, name) is node:
+                setattr(parameters, name, None)
+        if any(node is result for result in self.results.nodes(parameters)):
+            self.watch.soon()
+
+    def initializeParameterNode(self):
+        parameters = self.logic.getParameterNode()
+        if parameters.ct is None and parameters.segmentation is None:
+            parameters.ct, parameters.segmentation, parameters.referenceDose = default_inputs(slicer.mrmlScene)
+        self.setParameterNode(parameters)
+
+    def _releaseParameterNode(self):
+        """Stop following the scene; leaves the widgets alone, which may be about to be destroyed."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+            self.watch.stop()
+        self._parameterNode = None
+        self._isOutOfDate = False
+
+    def setParameterNode(self, parameters):
+        self._releaseParameterNode()
+        self._parameterNode = parameters
+        if parameters is not None:
+            self._parameterNodeGuiTag = parameters.connectGui(self.ui)
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
+        self.refresh()
+        if parameters is not None:
+            self.onInputsChanged()
+
+    # --- showing what is
+
+    def onParametersModified(self, caller=None, event=None):
+        self.refresh()
+        self.watch.soon()
+
+    def onInputsChanged(self):
+        """Compare the inputs with those of the results; called a moment after a change."""
+        parameters = self._parameterNode
+        if parameters is None or self._isPredicting:
+            return
+        self.refresh()
+        self._isOutOfDate = parameters.dose is not None and self.fingerprint() != parameters.fingerprint
+        self.results.show(parameters, self._isOutOfDate)
+        self.results.mark(self._isOutOfDate)
+
+    def refresh(self):
+        """Show the parameter node."""
+        if self._isRefreshing:
+            return
+        self._isRefreshing = True
+        try:
+            self._showInputs()
+            self._showReadiness()
+            self.results.show(self._parameterNode, self._isOutOfDate)
+        finally:
+            self._isRefreshing = False
+
+    def _showInputs(self):
+        parameters = self._parameterNode
+        segmentation = parameters.segmentation if parameters else None
+        matches, names, edits = [], {}, {}
+        if segmentation is not None:
+            matches, names = self.logic.matchRoles(segmentation), self.logic.segmentNames(segmentation)
+            if parameters.rolesSegmentation is segmentation:
+                edits = self.structures.read_edits(parameters.roles)
+        self.structures.show(matches, names, edits)
+        self.ui.structuresWidget.visible = segmentation is not None
+        self.ui.noSegmentationLabel.visible = segmentation is None
+        self.ui.rematchButton.enabled = bool(edits)
+        self.models.show(workflow.installedModels(), parameters.model if parameters else "")
+        self.ui.removeModelButton.enabled = model_files.is_removable(self.models.key)
+        self.goals.show([*workflow.goalTemplates(), ("", _("None"))], parameters.goals if parameters else "")
+        if parameters is not None:
+            self.watch.watch([parameters.ct, segmentation, parameters.referenceDose])
+
+    def _showReadiness(self):
+        reason, warnings = readiness(self._parameterNode, self.structures, self.models.key)
+        self.ui.predictButton.enabled = not reason and not self._isPredicting
+        self.ui.reasonLabel.text = reason
+        self.ui.reasonLabel.visible = bool(reason)
+        self.ui.warningsLabel.text = bullets(warnings)
+        self.ui.warningsLabel.visible = bool(warnings)
+
+    def showStatus(self, text):
+        self.ui.statusLabel.text = text
+        self.ui.statusLabel.visible = bool(text)
+
+    def _inputs(self):
+        """ct, segmentation, reference dose, roles, model: as the logic takes them."""
+        parameters = self._parameterNode
+        return (parameters.ct, parameters.segmentation, parameters.referenceDose, self.structures.roles,
+                self.models.key or None)
+
+    def fingerprint(self):
+        """Of all that results depend on; "" where there is nothing to predict from."""
+        parameters = self._parameterNode
+        if parameters.ct is None or parameters.segmentation is None:
+            return ""
+        try:
+            inputs = self.logic.inputFingerprint(*self._inputs())
+        except DeepDoseError:
+            return ""
+        settings = [parameters.mirror, parameters.outputGrid.name, parameters.goals, parameters.extraMetrics.strip()]
+        return f"{inputs} {json.dumps(settings)}"
+
+    # --- what the user does
+
+    def onStructuresEdited(self, edits):
+        with slicer.util.NodeModify(self._parameterNode):
+            self._parameterNode.rolesSegmentation = self._parameterNode.segmentation
+            self._parameterNode.roles = roles_to_json(edits)
+        self.showStatus("")
+
+    def onRematchButton(self):
+        self._parameterNode.roles = ""
+
+    def onModelChosen(self, key):
+        self._parameterNode.model = key
+
+    def onGoalsChosen(self, key):
+        self._parameterNode.goals = key
+
+    def onRemoveModelButton(self):
+        with slicer.util.tryWithErrorDisplay(_("The model could not be removed.")):
+            if model_files.remove(self.models.key, self.ui.modelComboBox.currentText):
+                self._parameterNode.model = ""
+                self.refresh()
+
+    def onPredictButton(self):
+        if self._isPredicting:
+            return
+        with slicer.util.tryWithErrorDisplay(_("The dose was not predicted."), waitCursor=True):
+            if ensure_dependencies():
+                self.predict()
+            else:
+                self.showStatus(_("Not predicted: the packages it needs were not installed."))
+
+    def predict(self):
+        parameters = self._parameterNode
+        self._setPredicting(True)
+        try:
+            fingerprint = self.fingerprint()
+            ct, segmentation, reference, roles, model = self._inputs()
+            result = self.logic.predict(
+                ct, segmentation, reference, roles=roles, model=model, device=parameters.device.value,
+                mirror=parameters.mirror, outputGrid=parameters.outputGrid.value, goals=parameters.goals or None,
+                metrics=parameters.extraMetrics, progress=self.onProgress)
+            if result.doseNode.GetScene() is not None:  # else the scene was closed meanwhile
+                self.results.take(parameters, result, fingerprint)
+                self.ui.resultsCollapsibleButton.collapsed = False
+            self.showStatus("")
+        except Exception:
+            self.showStatus(_("The prediction failed; the scene is as it was."))
+            raise
+        finally:
+            self._setPredicting(False)
+            self.refresh()
+            self.onInputsChanged()
+
+    def onProgress(self, fraction, text):
+        self.ui.progressBar.value = round(100 * fraction)
+        self.showStatus(text)
+        slicer.app.processEvents()
+
+    def _setPredicting(self, isPredicting):
+        self._isPredicting = isPredicting
+        self.ui.progressBar.value = 0
+        self.ui.progressBar.visible = isPredicting
+        for section in (self.ui.inputsCollapsibleButton, self.ui.structuresCollapsibleButton, self.ui.predictButton,
+                        self.ui.advancedCollapsibleButton):
+            section.enabled = not isPredicting
+
+
+class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
+    """What a script calls. No method opens a dialog or needs a window; errors (DeepDoseError) say what to do."""
+
+    def getParameterNode(self):
+        return DeepDosePredictParameterNode(super().getParameterNode())
+
+    def predict(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None, device="auto",
+                mirror=None, outputGrid="model", goals="head-and-neck", metrics="", progress=None):
+        """Predict and compare; see workflow.predictDose for the arguments and the PredictionResult."""
+        return workflow.predictDose(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model,
+                                    device=device, mirror=mirror, outputGrid=outputGrid, goals=goals, metrics=metrics,
+                                    progress=progress)
+
+    def matchRoles(self, segmentationNode):
+        """Which segment feeds which model input, by name (list of structure_names.Match)."""
+        return workflow.matchRoles(segmentationNode)
+
+    def checkInputs(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
+        """Why a prediction is not possible (problem, "" if it is) and what to know before it (warnings)."""
+        return workflow.checkInputs(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model)
+
+    def inputFingerprint(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
+        """Text that differs when anything differs that the prediction depends on."""
+        return workflow.inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles, model)
+
+    def segmentNames(self, segmentationNode):
+        """{segment ID: name} in the segmentation's order."""
+        segmentation = segmentationNode.GetSegmentation()
+        ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+        return {segmentId: segmentation.GetSegment(segmentId).GetName() for segmentId in ids}
+
+
+class DeepDosePredictTest(ScriptedLoadableModuleTest):
+    """For Slicer's test runner; the tests of the library are in Testing/."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+
+    def runTest(self):
+        for test in (self.test_Predict, self.test_FailureLeavesScene):
+            self.setUp()
+            test()
+
+    def test_Predict(self):
+        from DeepDosePredictLib.mrml.sample_data import loadPhantom
+
+        self.delayDisplay("Predicting the phantom")
+        ctNode, segmentationNode, doseNode = loadPhantom()
+        result = DeepDosePredictLogic().predict(ctNode, segmentationNode, doseNode, device="cpu")
+        low, high = result.doseNode.GetImageData().GetScalarRange()
+        self.assertGreaterEqual(low, 0)
+        self.assertGreater(high, 50)
+        self.assertGreater(result.metricsTableNode.GetNumberOfRows(), 0)
+        self.assertGreater(result.chartNode.GetNumberOfPlotSeriesNodes(), 0)
+        self.assertIsNotNone(result.differenceNode)
+        self.assertLess(result.doseScore, 10)
+        self.delayDisplay("Predicted")
+
+    def test_FailureLeavesScene(self):
+        from DeepDosePredictLib.mrml.sample_data import loadPhantom
+
+        ctNode, segmentationNode, doseNode = loadPhantom()
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        with self.assertRaises(DeepDoseError):
+            DeepDosePredictLogic().predict(ctNode, segmentationNode, doseNode, model="no such model")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+        self.delayDisplay("A failed prediction left the scene as it was")

@@ -1,0 +1,73 @@
+"""What the panel remembers, in the scene: inputs, settings, answers of the user and the latest results."""
+
+
+import enum
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import parameterNodeWrapper
+
+
+class Device(enum.Enum):
+    """Where the network runs; stored by name."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("NVIDIA GPU (CUDA)"),
+                "mps": _("Apple GPU (MPS)")}[self.value]
+
+
+class OutputGrid(enum.Enum):
+    """Grid of the dose volume; stored by name."""
+
+    model = "model"
+    ct = "ct"
+    reference = "reference"
+
+    def label(self) -> str:
+        return {"model": _("As predicted"), "ct": _("As the CT"), "reference": _("As the reference dose")}[self.value]
+
+
+@parameterNodeWrapper
+class DeepDosePredictParameterNode:
+    """
+    Inputs:
+        ct, segmentation, referenceDose: nodes.
+        model: key of an installed model or path of a model file; "" for the default.
+        roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
+    Settings:
+        device, mirror, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy".
+    Results:
+        dose, metricsTable, chart, difference, isodose: nodes; scores and warnings: text;
+        fingerprint: of the inputs and settings that they were made with.
+        showDose, showIsodose, showDifference: what the slice views show.
+    """
+
+    ct: slicer.vtkMRMLScalarVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    referenceDose: slicer.vtkMRMLScalarVolumeNode
+    model: str
+    roles: str
+    rolesSegmentation: slicer.vtkMRMLSegmentationNode
+
+    device: Device = Device.auto
+    mirror: bool = False
+    outputGrid: OutputGrid = OutputGrid.model
+    goals: str = "head-and-neck"
+    extraMetrics: str
+
+    dose: slicer.vtkMRMLScalarVolumeNode
+    metricsTable: slicer.vtkMRMLTableNode
+    chart: slicer.vtkMRMLPlotChartNode
+    difference: slicer.vtkMRMLScalarVolumeNode
+    isodose: slicer.vtkMRMLModelNode
+    scores: str
+    warnings: str
+    fingerprint: str
+    showDose: bool = True
+    showIsodose: bool = False
+    showDifference: bool = False

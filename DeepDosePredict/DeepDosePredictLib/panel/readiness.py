@@ -1,0 +1,36 @@
+"""Whether Predict can be pressed, and what the user should know before."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from ..core.errors import DeepDoseError
+from ..mrml import workflow
+from ..mrml.comparison import parseMetrics
+from .parameter_node import OutputGrid
+
+
+def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]:
+    """(why a prediction is not possible, "" if it is; warnings), in words.
+
+    Args:
+        parameters: the parameter node, or None while the scene closes.
+        structures: the StructureTable.
+        model: key of the chosen model.
+    """
+    if parameters is None or parameters.ct is None:
+        return _("Select a CT volume."), ()
+    if parameters.segmentation is None:
+        return _("Select the segmentation with the contours."), ()
+    if structures.unanswered:
+        return _("Please confirm in the table of structures: {names}.").format(
+            names=", ".join(structures.unanswered)), ()
+    if parameters.outputGrid is OutputGrid.reference and parameters.referenceDose is None:
+        return _("Select a reference dose, or another dose grid under Advanced."), ()
+    try:
+        parseMetrics(parameters.extraMetrics)
+    except DeepDoseError as error:
+        return str(error), ()
+    check = workflow.checkInputs(parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles,
+                                 model or None)
+    return check.problem, check.warnings

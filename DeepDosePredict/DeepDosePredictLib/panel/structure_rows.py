@@ -1,0 +1,141 @@
+"""Rows of the structure table: what was matched by name, overlaid with what the user answered. No Qt."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..core.structure_names import EXTERNAL, Match, Roles, target_level
+
+Edits = Roles
+"""The user's answers: role -> segment IDs, () for "leave out"; IGNORED -> candidates for a target that are none."""
+
+IGNORED = "ignored"
+USUAL_LEVELS_GY = (70.0, 63.0, 56.0, 66.0, 60.0, 54.0, 50.0, 45.0)
+
+
+class State(enum.Enum):
+    """How sure a row is."""
+
+    MATCHED = "matched"
+    CHOSEN = "chosen"
+    CONFIRM = "confirm"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model input.
+
+    Attributes:
+        role: see core.structure_names.Roles.
+        segments: IDs that are united for it; () for none.
+        candidates: IDs that the user is asked about (and was asked about, where they are left out).
+        state: CONFIRM while the user must still answer.
+        note: in words, for the tool tip.
+        matched: IDs that its name gave, whatever the user answered.
+    """
+
+    role: str
+    segments: tuple[str, ...]
+    candidates: tuple[str, ...]
+    state: State
+    note: str = ""
+    matched: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> float | None:
+        """Prescription of a target in Gy, None for other structures."""
+        return target_level(self.role)
+
+
+def known_edits(edits: Edits, segments: Sequence[str]) -> Edits:
+    """The answers whose segments still exist; a role that lost one of its segments is matched by name again."""
+    return {role: ids for role, ids in edits.items() if set(ids) <= set(segments)}
+
+
+def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]]) -> list[Row]:
+    """Rows in panel order: targets by falling level, then the others as matched."""
+    targets = [_matched_row(match, edits) for match in matches if target_level(match.role) is not None]
+    certain = {match.role for match in matches if match.segments}
+    targets += [Row(role, ids, (), State.CHOSEN if ids else State.MISSING)
+                for role, ids in edits.items() if target_level(role) is not None and role not in certain]
+    targets = [row for row in targets if not _is_moved(row, edits)]
+    others = [_matched_row(match, edits) for match in matches if target_level(match.role) is None]
+    return [*sorted(targets, key=lambda row: -row.level), *others]
+
+
+def _matched_row(match: Match, edits: Edits) -> Row:
+    is_question = target_level(match.role) is not None and not match.segments
+    if is_question:
+        ruled_out = set(match.candidates) <= set(edits.get(IGNORED, ()))
+        return Row(match.role, (), match.candidates, State.MISSING if ruled_out else State.CONFIRM, match.note)
+    if match.role in edits:
+        ids = edits[match.role]
+        state = State.CHOSEN if ids else State.MISSING
+        return Row(match.role, ids, match.candidates, state, match.note, match.segments)
+    if match.segments:
+        return Row(match.role, match.segments, (), State.MATCHED, match.note, match.segments)
+    return Row(match.role, (), match.candidates, State.CONFIRM if match.candidates else State.MISSING, match.note)
+
+
+def _is_moved(row: Row, edits: Edits) -> bool:
+    """Whether the segments of an empty target row now stand in the row of another prescription."""
+    if row.segments:
+        return False
+    elsewhere = {s for role, ids in edits.items() if target_level(role) is not None for s in ids}
+    own = set(row.candidates or row.matched)
+    return bool(own) and own <= elsewhere
+
+
+def roles_of_rows(rows: Sequence[Row]) -> Roles:
+    """What the model is fed with; unanswered questions are left out."""
+    return {row.role: row.segments for row in rows if row.segments}
+
+
+def choose(rows: Sequence[Row], edits: Edits, row: Row, segments: tuple[str, ...]) -> Edits:
+    """Answers after the user chose the segments of a row, () to leave it out."""
+    if row.level is None:
+        return {**edits, row.role: segments}
+    if row.candidates:
+        ignored = set(edits.get(IGNORED, ())) - set(segments)
+        if not segments:
+            return {**edits, IGNORED: tuple(sorted(ignored | set(row.candidates)))}
+        return {**edits, IGNORED: tuple(sorted(ignored)), row.role: _united(rows, row.role, segments)}
+    if not segments and not row.matched:
+        return {role: ids for role, ids in edits.items() if role != row.role}
+    return {**edits, row.role: segments}
+
+
+def set_level(rows: Sequence[Row], edits: Edits, row: Row, level: float) -> Edits:
+    """Answers after the user entered the prescription of a target in Gy; equal prescriptions are united."""
+    role = f"PTV{level:g}"
+    segments = row.segments or row.candidates
+    if role == row.role and row.segments:
+        return edits
+    changed = {**edits, role: _united(rows, role, segments)}
+    if row.candidates:
+        changed[IGNORED] = tuple(s for s in edits.get(IGNORED, ()) if s not in segments)
+    elif role != row.role and row.matched:
+        changed[row.role] = ()
+    elif role != row.role:
+        changed.pop(row.role, None)
+    return changed
+
+
+def add_target(rows: Sequence[Row], edits: Edits) -> Edits:
+    """Answers with one more target, of the first usual prescription that is free."""
+    taken = {row.level for row in rows}
+    level = next((level for level in USUAL_LEVELS_GY if level not in taken), max(USUAL_LEVELS_GY) + len(taken))
+    return {**edits, f"PTV{level:g}": ()}
+
+
+def _united(rows: Sequence[Row], role: str, segments: tuple[str, ...]) -> tuple[str, ...]:
+    present = next((row.segments for row in rows if row.role == role and row.segments), ())
+    return tuple(dict.fromkeys((*present, *segments)))
+
+
+def is_automatic(row: Row) -> bool:
+    """Whether nothing needs to be chosen because the program finds it: the body in the CT."""
+    return row.role == EXTERNAL

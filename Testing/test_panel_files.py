@@ -1,0 +1,106 @@
+"""The panel's files agree with each other, and the module imports where little is installed."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+MODULE = Path(__file__).resolve().parents[1] / "DeepDosePredict"
+UI = ElementTree.parse(MODULE / "Resources" / "UI" / "DeepDosePredict.ui").getroot()
+SOURCES = [MODULE / "DeepDosePredict.py", *sorted((MODULE / "DeepDosePredictLib" / "panel").glob("*.py"))]
+
+
+def ui_names() -> list[str]:
+    return [element.get("name") for tag in ("widget", "layout", "spacer") for element in UI.iter(tag)]
+
+
+def names_used_by_python() -> set[str]:
+    """Every X of `self.ui.X` and `ui.X`."""
+    used = set()
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute):
+                owner = node.value
+                if getattr(owner, "id", getattr(owner, "attr", None)) == "ui":
+                    used.add(node.attr)
+    return used
+
+
+def test_every_name_used_by_python_exists_in_the_ui_file():
+    used = names_used_by_python()
+    assert len(used) > 25
+    assert used <= set(ui_names())
+
+
+def test_every_name_in_the_ui_file_is_unique():
+    names = ui_names()
+    assert sorted(names) == sorted(set(names))
+
+
+def test_every_widget_with_a_scene_is_connected_to_it():
+    """Not the table view: with a scene but no view node, it drops its table whenever a batch of changes ends."""
+    with_scene = {widget.get("name") for widget in UI.iter("widget") if widget.get("class").startswith("qMRML")}
+    with_scene -= {"DeepDosePredict", "metricsTable"}
+    assert with_scene == {connection.findtext("receiver") for connection in UI.iter("connection")}
+
+
+def test_custom_widgets_are_declared():
+    custom = {widget.get("class") for widget in UI.iter("widget") if not widget.get("class").startswith("Q")}
+    assert custom == {widget.findtext("class") for widget in UI.iter("customwidget")}
+
+
+def test_every_parameter_in_the_ui_file_is_one_of_the_node():
+    source = (MODULE / "DeepDosePredictLib" / "panel" / "parameter_node.py").read_text(encoding="utf-8")
+    node = next(n for n in ast.parse(source).body
+                if isinstance(n, ast.ClassDef) and n.name == "DeepDosePredictParameterNode")
+    parameters = {statement.target.id for statement in node.body if isinstance(statement, ast.AnnAssign)}
+    named = [p.findtext("string") for p in UI.iter("property") if p.get("name") == "SlicerParameterName"]
+    assert named and set(named) <= parameters
+    assert len(named) == len(set(named))
+
+
+def test_icons_exist():
+    source = (MODULE / "DeepDosePredictLib" / "panel" / "structure_table.py").read_text(encoding="utf-8")
+    for state in ("Matched", "Chosen", "Confirm", "Missing"):
+        assert f'"Status{state}"' in source
+        assert (MODULE / "Resources" / "Icons" / f"Status{state}.png").read_bytes().startswith(b"\x89PNG")
+    assert (MODULE / "Resources" / "Icons" / "DeepDosePredict.png").is_file()
+
+
+IMPORT_WITH_LITTLE = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "pydicom", "safetensors", "matplotlib", "nrrd", "tqdm", "PyTorchUtils"}:
+            raise ImportError(f"{name} is not installed")
+
+sys.meta_path.insert(0, Absent())
+from mrml_scene import Scene
+from qt_standins import SlicerSession, complaints
+scene = Scene()
+session = SlicerSession(scene)
+panel = session.open()
+assert panel.ui.reasonLabel.text == "Select a CT volume.", panel.ui.reasonLabel.text
+assert session.description.title and "Not for clinical use" in session.description.helpText
+session.close()
+assert not complaints, complaints
+"""
+
+
+def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
+    pytest.importorskip("slicer", reason="needs slicer-core")
+    pytest.importorskip("PySide6", reason="the panel's tests need PySide6")
+    paths = [MODULE, Path(__file__).parent]
+    done = subprocess.run([sys.executable, "-c", IMPORT_WITH_LITTLE],
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+                          capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr

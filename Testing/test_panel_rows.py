@@ -1,0 +1,89 @@
+"""Rows of the structure table: what was matched, overlaid with the user's answers. No Qt."""
+
+from __future__ import annotations
+
+from DeepDosePredictLib.core.structure_names import match_structures, roles_from_json, roles_to_json
+from DeepDosePredictLib.panel.structure_rows import (
+    State,
+    add_target,
+    choose,
+    known_edits,
+    roles_of_rows,
+    set_level,
+    structure_rows,
+)
+
+
+def rows_of(names: list[str], edits: dict | None = None):
+    return structure_rows(match_structures({name: name for name in names}), edits or {})
+
+
+def row(rows, role: str, candidate: str | None = None):
+    return next(r for r in rows if r.role == role and (candidate is None or candidate in r.candidates))
+
+
+def test_without_answers_rows_are_the_matches():
+    rows = rows_of(["PTV56", "PTV70", "Brainstem", "Larynx_SG"])
+    assert [r.role for r in rows[:2]] == ["PTV70", "PTV56"]
+    assert row(rows, "Brainstem").state is State.MATCHED
+    assert row(rows, "Larynx").state is State.CONFIRM
+    assert row(rows, "Mandible").state is State.MISSING
+    assert roles_of_rows(rows) == {"PTV70": ("PTV70",), "PTV56": ("PTV56",), "Brainstem": ("Brainstem",)}
+
+
+def test_a_question_about_a_taken_level_is_united_or_ruled_out():
+    names = ["PTV70", "PTV_High"]
+    rows = rows_of(names)
+    asked = row(rows, "PTV70", "PTV_High")
+    assert asked.state is State.CONFIRM and row(rows, "PTV70").segments == ("PTV70",)
+    united = choose(rows, {}, asked, ("PTV_High",))
+    assert roles_of_rows(rows_of(names, united)) == {"PTV70": ("PTV70", "PTV_High")}
+    assert len([r for r in rows_of(names, united) if r.level]) == 1
+    ruled_out = choose(rows, {}, asked, ())
+    assert row(rows_of(names, ruled_out), "PTV70", "PTV_High").state is State.MISSING
+    assert roles_of_rows(rows_of(names, ruled_out)) == {"PTV70": ("PTV70",)}
+    rows = rows_of(names, ruled_out)
+    taken_back = set_level(rows, ruled_out, row(rows, "PTV70", "PTV_High"), 66)
+    assert roles_of_rows(rows_of(names, taken_back)) == {"PTV70": ("PTV70",), "PTV66": ("PTV_High",)}
+
+
+def test_a_prescription_moves_there_and_back():
+    names = ["PTV70", "PTV56"]
+    rows = rows_of(names)
+    edits = set_level(rows, {}, row(rows, "PTV56"), 54.12)
+    moved = rows_of(names, edits)
+    assert roles_of_rows(moved) == {"PTV70": ("PTV70",), "PTV54.12": ("PTV56",)}
+    assert [r.role for r in moved if r.level] == ["PTV70", "PTV54.12"]
+    back = rows_of(names, set_level(moved, edits, row(moved, "PTV54.12"), 56))
+    assert roles_of_rows(back) == roles_of_rows(rows)
+    assert [r.role for r in back if r.level] == ["PTV70", "PTV56"]
+
+
+def test_a_matched_target_can_be_left_out_after_another_choice():
+    names = ["PTV70", "PTV56", "other"]
+    rows = rows_of(names)
+    edits = choose(rows, {}, row(rows, "PTV56"), ("other",))
+    rows = rows_of(names, edits)
+    assert roles_of_rows(rows)["PTV56"] == ("other",)
+    rows = rows_of(names, choose(rows, edits, row(rows, "PTV56"), ()))
+    assert row(rows, "PTV56").state is State.MISSING
+    assert roles_of_rows(rows) == {"PTV70": ("PTV70",)}
+
+
+def test_targets_are_added_at_free_levels_and_go_when_left_empty():
+    rows = rows_of(["PTV70"])
+    edits = add_target(rows, {})
+    rows = rows_of(["PTV70"], edits)
+    assert row(rows, "PTV63").state is State.MISSING
+    assert choose(rows, edits, row(rows, "PTV63"), ()) == {}
+
+
+def test_answers_survive_being_stored():
+    rows = rows_of(["PTV70", "PTV_High", "Brainstem"])
+    edits = choose(rows, choose(rows, {}, row(rows, "Brainstem"), ()), row(rows, "PTV70", "PTV_High"), ())
+    assert roles_from_json(roles_to_json(edits)) == edits
+
+
+def test_answers_about_segments_that_are_gone_are_dropped():
+    edits = {"Brainstem": ("gone",), "Mandible": (), "Larynx": ("Larynx_SG",)}
+    assert known_edits(edits, ["Larynx_SG"]) == {"Mandible": (), "Larynx": ("Larynx_SG",)}
