@@ -82,3 +82,22 @@ def test_dropout_acts_in_training_only():
     assert not torch.equal(network(volume), network(volume))
     network.eval()
     assert torch.equal(network(volume), network(volume))
+
+
+def test_prediction_takes_the_fast_convolutions_and_gives_the_same(monkeypatch):
+    """Of a single case, with and without channels-last memory, against PyTorch's own choice with gradients."""
+    torch.manual_seed(0)
+    network = DeepDoseNet(NetworkConfig(widths=(8, 8, 8), growth=8, head_channels=8, norm="group", group_size=2,
+                                        full_resolution_channels=4)).eval()
+    calls = []
+    real = torch.mkldnn_convolution
+    monkeypatch.setattr(torch, "mkldnn_convolution", lambda *arguments: calls.append(1) or real(*arguments))
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        network.to(memory_format=layout)
+        volume = torch.randn(1, 12, 32, 16, 48).contiguous(memory_format=layout)
+        expected = network(volume).detach()
+        assert not calls
+        with torch.inference_mode():
+            torch.testing.assert_close(network(volume), expected, atol=1e-5, rtol=1e-4)
+        assert calls or not torch.backends.mkldnn.is_available()
+        calls.clear()

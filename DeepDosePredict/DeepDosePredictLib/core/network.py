@@ -73,9 +73,26 @@ def _norm(config: NetworkConfig, channels: int) -> nn.Module:
     return nn.Identity()
 
 
+class Conv3d(nn.Conv3d):
+    """A convolution that predicts twice as fast on the CPU.
+
+    PyTorch leaves float32 convolutions of a single case with few channels or voxels (up to 20480 along its first four
+    axes) to a slow path of its own; without gradients oneDNN can be asked directly.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        direct = (x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
+                  and not torch.is_autocast_enabled("cpu") and torch.backends.mkldnn.is_available()
+                  and hasattr(torch, "mkldnn_convolution"))
+        if not direct:
+            return super().forward(x)
+        return torch.mkldnn_convolution(x, self.weight, self.bias, self.padding, self.stride, self.dilation,
+                                        self.groups)
+
+
 def _conv_norm_relu(config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=config.norm == "none"),
+        Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=config.norm == "none"),
         _norm(config, n_out),
         nn.ReLU(inplace=True),
     )
@@ -90,7 +107,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, config: NetworkConfig, n_in: int, n_out: int):
         super().__init__()
         self.body = nn.Sequential(_conv_norm_relu(config, n_in, n_out), _conv_norm_relu(config, n_out, n_out))
-        self.shortcut = nn.Identity() if n_in == n_out else nn.Conv3d(n_in, n_out, 1)
+        self.shortcut = nn.Identity() if n_in == n_out else Conv3d(n_in, n_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + self.shortcut(x)
@@ -142,7 +159,7 @@ class DeepDoseNet(nn.Module):
         if config.full_resolution_channels:
             self.full_resolution = _conv_norm_relu(config, n + config.in_channels, config.full_resolution_channels)
             n = config.full_resolution_channels
-        self.head = nn.Conv3d(n, 1, 1)
+        self.head = Conv3d(n, 1, 1)
         self._initialise()
 
     def _initialise(self) -> None:
