@@ -344,9 +344,7 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
 
     def segmentNames(self, segmentationNode):
         """{segment ID: name} in the segmentation's order."""
-        segmentation = segmentationNode.GetSegmentation()
-        ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
-        return {segmentId: segmentation.GetSegment(segmentId).GetName() for segmentId in ids}
+        return workflow.segmentNames(segmentationNode)
 
 
 class DeepDosePredictTest(ScriptedLoadableModuleTest):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-DOSE_ATTRIBUTE = "DicomRtImport.DoseVolume"
-OWN_ATTRIBUTES = "DeepDosePredict."
+from ..mrml.dose_node import ATTRIBUTE
+from ..mrml.subject_hierarchy import DOSE_ATTRIBUTE
 
 
 def default_inputs(scene) -> tuple:
@@ -22,4 +22,4 @@ def _is_dose(node) -> bool:
 
 
 def _is_own(node) -> bool:
-    return any(name.startswith(OWN_ATTRIBUTES) for name in node.GetAttributeNames())
+    return any(name.startswith(ATTRIBUTE) for name in node.GetAttributeNames())
