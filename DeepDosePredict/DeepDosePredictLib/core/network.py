@@ -11,7 +11,7 @@ from torch import Tensor, nn
 STRIDE = 16
 """Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
 
-NORMS = ("batch", "group", "instance", "none")
+NORMS = ("batch", "group", "masked", "instance", "none")
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,10 @@ class NetworkConfig:
         dilations: dilation of each of the five convolutions of the dense block. The paper names 1, 2, 5, 9 for five
             layers; the fifth is taken as 1, which smooths the gridding that the large dilations leave.
         head_channels: channels of the last transposed convolution, before the final 1x1x1 convolution.
-        norm: "batch" as published, "group", "instance" or "none".
-        group_size: channels per group when `norm` is "group".
+        norm: "batch" as published, "group", "masked" (group norm whose statistics leave out what lies outside the dose
+            mask, so that neither crop nor padding changes them), "instance" or "none".
+        group_size: channels per group when `norm` is "group" or "masked".
+        mask_channel: input channel that holds the dose mask, for "masked".
         full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
             [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
             detail that no skip brings back.
@@ -43,6 +45,7 @@ class NetworkConfig:
     group_size: int = 8
     full_resolution_channels: int = 0
     dropout: float = 0.0
+    mask_channel: int = -1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -56,6 +59,8 @@ class NetworkConfig:
             raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
+        if not -self.in_channels <= self.mask_channel < self.in_channels:
+            raise ValueError(f"mask_channel must be one of the {self.in_channels} input channels: {self}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
@@ -63,11 +68,32 @@ class NetworkConfig:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
 
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group norm with mean and variance over the voxels of a mask only; all voxels are normalised with them."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, K, J, I), mask (B, 1, K, J, I) of 0 and 1."""
+        b, c = x.shape[:2]
+        with torch.autocast(x.device.type, enabled=False):
+            values, weights = x.float().flatten(2), mask.float().flatten(2)
+            weights = (weights / weights.sum(2, keepdim=True).clamp(min=1)).mT
+            moments = torch.cat((values @ weights, values.square() @ weights), 2)
+            mean, square = moments.view(b, self.num_groups, -1, 2).mean(2).unbind(2)
+            scale = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
+            scale, mean = (v.repeat_interleave(c // self.num_groups, 1) for v in (scale, mean))
+            scale = scale * self.weight
+            shift = self.bias - mean * scale
+        return torch.addcmul(shift[..., None, None, None], x, scale[..., None, None, None]).to(x.dtype)
+
+
 def _norm(config: NetworkConfig, channels: int) -> nn.Module:
+    groups = max(1, channels // config.group_size)
     if config.norm == "batch":
         return nn.BatchNorm3d(channels)
     if config.norm == "group":
-        return nn.GroupNorm(max(1, channels // config.group_size), channels)
+        return nn.GroupNorm(groups, channels)
+    if config.norm == "masked":
+        return MaskedGroupNorm(groups, channels)
     if config.norm == "instance":
         return nn.InstanceNorm3d(channels, affine=True)
     return nn.Identity()
@@ -90,12 +116,19 @@ class Conv3d(nn.Conv3d):
                                         self.groups)
 
 
-def _conv_norm_relu(config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(
-        Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=config.norm == "none"),
-        _norm(config, n_out),
-        nn.ReLU(inplace=True),
-    )
+class ConvNormReLU(nn.Sequential):
+    """A 3x3x3 convolution with normalisation and ReLU."""
+
+    def __init__(self, config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1):
+        bias = config.norm == "none"
+        super().__init__(Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=bias),
+                         _norm(config, n_out), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mask: (B, 1, K, J, I) at the resolution of the output, for masked norm."""
+        convolution, norm, relu = self
+        x = convolution(x)
+        return relu(norm(x) if mask is None else norm(x, mask))
 
 
 class ResidualBlock(nn.Module):
@@ -106,11 +139,12 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: NetworkConfig, n_in: int, n_out: int):
         super().__init__()
-        self.body = nn.Sequential(_conv_norm_relu(config, n_in, n_out), _conv_norm_relu(config, n_out, n_out))
+        self.body = nn.ModuleList((ConvNormReLU(config, n_in, n_out), ConvNormReLU(config, n_out, n_out)))
         self.shortcut = nn.Identity() if n_in == n_out else Conv3d(n_in, n_out, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.shortcut(x)
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        first, second = self.body
+        return second(first(x, mask), mask) + self.shortcut(x)
 
 
 class DenseDilatedBlock(nn.Module):
@@ -119,16 +153,16 @@ class DenseDilatedBlock(nn.Module):
     def __init__(self, config: NetworkConfig, n_in: int):
         super().__init__()
         self.layers = nn.ModuleList(
-            _conv_norm_relu(config, n_in + i * config.growth, config.growth, dilation)
+            ConvNormReLU(config, n_in + i * config.growth, config.growth, dilation)
             for i, dilation in enumerate(config.dilations)
         )
         self.dropout = nn.Dropout3d(config.dropout)
         self.out_channels = n_in + len(config.dilations) * config.growth
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         features = [x]
         for layer in self.layers:
-            features.append(self.dropout(layer(torch.cat(features, 1))))
+            features.append(self.dropout(layer(torch.cat(features, 1), mask)))
         return torch.cat(features, 1)
 
 
@@ -145,7 +179,7 @@ class DeepDoseNet(nn.Module):
         super().__init__()
         self.config = config
         w = config.widths
-        self.stem = _conv_norm_relu(config, config.in_channels, w[0], stride=2)
+        self.stem = ConvNormReLU(config, config.in_channels, w[0], stride=2)
         self.encoder = nn.ModuleList(ResidualBlock(config, a, b) for a, b in pairwise((w[0], *w)))
         self.pool = nn.MaxPool3d(2)
         self.aggregation = DenseDilatedBlock(config, w[2])
@@ -157,7 +191,7 @@ class DeepDoseNet(nn.Module):
         n = config.head_channels
         self.full_resolution = None
         if config.full_resolution_channels:
-            self.full_resolution = _conv_norm_relu(config, n + config.in_channels, config.full_resolution_channels)
+            self.full_resolution = ConvNormReLU(config, n + config.in_channels, config.full_resolution_channels)
             n = config.full_resolution_channels
         self.head = Conv3d(n, 1, 1)
         self._initialise()
@@ -175,15 +209,25 @@ class DeepDoseNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if any(n % STRIDE for n in x.shape[2:]):
             raise ValueError(f"DeepDoseNet needs extents in multiples of {STRIDE}, not {tuple(x.shape[2:])}")
-        features, skips = self.stem(x), []
-        for block in self.encoder:
-            features = block(features)
+        masks = self._masks(x)
+        features, skips = self.stem(x, masks[1]), []
+        for block, mask in zip(self.encoder, masks[1:], strict=False):
+            features = block(features, mask)
             skips.append(features)
             features = self.pool(features)
-        features = self.aggregation(features)
-        for up, block in zip(self.up, self.decoder, strict=True):
-            features = block(torch.cat((up(features), skips.pop()), 1))
+        features = self.aggregation(features, masks[4])
+        for up, block, mask in zip(self.up, self.decoder, masks[3:0:-1], strict=True):
+            features = block(torch.cat((up(features), skips.pop()), 1), mask)
         features = self.up_full(features)
         if self.full_resolution is not None:
-            features = self.full_resolution(torch.cat((features, x), 1))
+            features = self.full_resolution(torch.cat((features, x), 1), masks[0])
         return torch.relu(self.head(features))
+
+    def _masks(self, x: Tensor) -> list[Tensor | None]:
+        """The dose mask at full, 1/2, 1/4, 1/8 and 1/16 resolution, for masked norm: voxels that hold any of it."""
+        if self.config.norm != "masked":
+            return [None] * 5
+        masks = [x.narrow(1, self.config.mask_channel % x.shape[1], 1).contiguous()]
+        for _ in range(4):
+            masks.append(self.pool(masks[-1]))
+        return masks
