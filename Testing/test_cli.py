@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import nrrd
@@ -181,6 +182,14 @@ def test_evaluate_a_model_equals_evaluating_its_predictions(tmp_path, patients, 
     assert a["model"] == "tiny 1"
     assert a["dose_score"] == pytest.approx(b["dose_score"], abs=1e-4)
     assert a["dvh_score"] == pytest.approx(b["dvh_score"], abs=1e-3)
+
+
+def test_evaluate_with_derived_masks(patients, tiny_model, capsys):
+    assert deepdose("evaluate", patients, "--model", tiny_model, "--derived-mask") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "common mask" in line)
+    given, derived, difference = (float(text) for text in re.findall(r"[+-]?\d+\.\d+", line))
+    assert given > 0 and derived - given == pytest.approx(difference, abs=2e-4)
+    assert deepdose("evaluate", patients, "--predictions", patients, "--derived-mask") == 1
 
 
 def test_evaluation_never_drops_a_patient_silently(tmp_path, patients, tiny_model, capsys):

@@ -16,13 +16,13 @@ import torch
 import yaml
 
 from config import ScheduleConfig, TrainingConfig, read_config
-from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, random_slab
+from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.metrics import score_patient
 from DeepDosePredictLib.core.model_file import load_model
 from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.core.rois import ROIS
+from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
 from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
 from synthetic import make_case, make_model, write_openkbp
 from train import start_from, train
@@ -204,6 +204,22 @@ def test_mirroring_swaps_the_parotids_and_nothing_else():
     for r, roi in enumerate(CACHED_ROIS):
         other = {"RightParotid": "LeftParotid", "LeftParotid": "RightParotid"}.get(roi, roi)
         assert torch.equal(decode(swapped, r), decode(bits, CACHED_ROIS.index(other)))
+
+
+def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them():
+    """Some masks stay, some are cut, some become the body; the structures stay, and no dose lies outside the mask."""
+    batch = batch_of(8)
+    changed = derived_masks(batch, 0.75, seed=1, epoch=0)
+    bit = CACHED_ROIS.index(DOSE_MASK)
+    old, new = decode(batch["bits"], bit), decode(changed["bits"], bit)
+    same = [torch.equal(a, b) for a, b in zip(old, new, strict=True)]
+    assert 0 < sum(same) < 8 and torch.equal(batch["bits"] & ~(1 << bit), changed["bits"] & ~(1 << bit))
+    assert not (changed["dose"] * ~new).any() and torch.equal(changed["dose"], batch["dose"] * new)
+    for n in range(8):
+        slices = new[n].any(-1).any(-1)
+        targets = decode(batch["bits"][n], CACHED_ROIS.index("PTV56")).any(-1).any(-1)
+        assert slices[targets].all() and not (slices & ~old[n].any(-1).any(-1)).any()
+    assert torch.equal(derived_masks(batch, 0.75, seed=1, epoch=0)["bits"], changed["bits"])
 
 
 def batch_of(n: int) -> dict:

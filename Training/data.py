@@ -15,16 +15,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from DeepDosePredictLib.core.bitmask import RoiMask, to_tensor
+from DeepDosePredictLib.body import find_body
+from DeepDosePredictLib.core.bitmask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.core.case import Case, dose_box
 from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.core.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 
 CACHED_ROIS = (*ROIS, DOSE_MASK)
 CACHE_VERSION = "1"
 AIR_HU = -1000
+MASK_MARGINS_MM = 70.0
+"""Up to where OpenKBP's dose masks reach beyond the targets."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,33 @@ def random_slab(batch: dict, slices: int, seed: int, epoch: int) -> dict:
     start = int(np.random.default_rng([seed, epoch, int(batch["index"][0]), 1]).integers(excess + 1))
     cut = {key: batch[key][:, start : start + slices] for key in ("ct", "bits", "dose")}
     return batch | cut | {"outside": torch.zeros_like(batch["outside"])}
+
+
+def derived_masks(batch: dict, share: float, seed: int, epoch: int) -> dict:
+    """The batch with other dose masks for a share of its cases, drawn by seed, epoch and patient.
+
+    Such a mask is the given one or, as often, the body in the CT, from a random distance below the targets to another
+    one above them; where the given mask ends earlier, so does it. Dose outside the new mask no longer counts.
+    """
+    bits, dose = batch["bits"].clone(), batch["dose"].clone()
+    for n, index in enumerate(batch["index"].tolist()):
+        draw = np.random.default_rng([seed, epoch, index, 2])
+        given = decode(bits[n], CACHED_ROIS.index(DOSE_MASK))
+        targets = torch.stack([decode(bits[n], CACHED_ROIS.index(ptv)) for ptv in PTVS]).any(0)
+        if draw.random() >= share or not targets.any():  # a slab may miss the targets
+            continue
+        margins = draw.uniform(0, MASK_MARGINS_MM, 2) / float(batch["spacing"][n, 0])
+        mask = given.numpy()
+        if draw.random() < 0.5:
+            mask = find_body(batch["ct"][n].numpy(), targets.numpy()) & mask.any((1, 2))[:, None, None] | mask
+        slices = torch.nonzero(targets.any(-1).any(-1)).flatten()
+        where = torch.arange(len(given))
+        near = (where >= slices[0] - round(margins[0])) & (where <= slices[-1] + round(margins[1]))
+        new = torch.from_numpy(mask) & near[:, None, None]
+        bit = 1 << CACHED_ROIS.index(DOSE_MASK)
+        bits[n] = torch.where(new, bits[n] | bit, bits[n] & ~bit)
+        dose[n] *= new
+    return batch | {"bits": bits, "dose": dose}
 
 
 class Patients(Dataset):

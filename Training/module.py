@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from config import ScheduleConfig, TrainingConfig
-from data import CACHED_ROIS, random_slab
+from data import CACHED_ROIS, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.channels import ChannelSpec, build_channels
 from DeepDosePredictLib.core.metrics import PatientScore, metric_differences, openkbp_metrics
@@ -59,6 +59,8 @@ class DoseModule(lightning.LightningModule):
     def training_step(self, batch: dict, _: int) -> Tensor:
         if self.current_epoch < self.config.slab_epochs:
             batch = random_slab(batch, self.config.slab, self.config.seed, self.current_epoch)
+        if self.config.derived_mask:
+            batch = derived_masks(batch, self.config.derived_mask, self.config.seed, self.current_epoch)
         batch = self._flipped(batch)
         ct, bits, dose, outside = batch["ct"], batch["bits"], batch["dose"], batch["outside"]
         predicted = self(ct, bits)

@@ -8,7 +8,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from statistics import mean
 
 from tqdm import tqdm
 
@@ -20,7 +22,7 @@ from .core.metrics import PatientScore, metric_differences
 from .core.model_file import read_contract
 from .core.phantom import head_and_neck_phantom
 from .core.predictor import Predictor
-from .evaluation import Evaluation, evaluate, given_predictions, model_predictions
+from .evaluation import Evaluation, compare_derived_masks, evaluate, given_predictions, model_predictions
 from .io.atomic import atomic_write
 from .io.cases import find_cases, is_case, is_scene_case, read_case
 from .io.nrrd_case import read_dose_on_grid, write_nrrd_case
@@ -66,6 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
     score.add_argument("patients", type=Path, metavar="PATIENTS")
     score.add_argument("--predictions", type=Path, metavar="DIR", help="score DIR/PATIENT.csv instead of a model")
+    score.add_argument("--derived-mask", action="store_true",
+                       help="also say what the model loses with dose masks derived from CT and targets")
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything to a JSON file")
     score.set_defaults(run=_evaluate)
 
@@ -176,16 +180,21 @@ def _predict_batch(folders: Sequence[Path], outputs: Sequence[Path], predictor: 
 def _evaluate(options: argparse.Namespace) -> int:
     if not options.patients.is_dir() or is_case(options.patients):
         raise CaseError(f"{options.patients}: give a folder of OpenKBP patient folders")
-    if options.predictions and options.model:
-        raise DeepDoseError("give either --predictions or --model")
+    if options.predictions and (options.model or options.derived_mask):
+        raise DeepDoseError("--predictions goes without --model and --derived-mask")
     if options.predictions:
         predict, label = given_predictions(options.predictions), f"predictions in {options.predictions}"
     else:
         predictor = Predictor(open_model(options.model), options.device, options.mirror)
         predict, label = model_predictions(predictor), _evaluated_label(predictor)
-    result = evaluate(options.patients, predict, label,
-                      lambda folders: tqdm(folders, desc="Evaluating", unit="patient", leave=False))
+    progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
+    result = evaluate(options.patients, predict, label, progress)
     _print_evaluation(result)
+    if options.derived_mask:
+        masks = compare_derived_masks(options.patients, predictor, progress)
+        given, derived = (mean(getattr(one, key) for one in masks) for key in ("given", "derived"))
+        print(f"inside the common mask: {given:.4f} Gy with the given masks, {derived:.4f} Gy with derived ones"
+              f" ({derived - given:+.4f} Gy)")
     if options.json:
         with atomic_write(options.json) as file:
             file.write(json.dumps(result.to_dict(), indent=1).encode())

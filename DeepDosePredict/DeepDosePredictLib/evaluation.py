@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from .body import derived_dose_mask, find_body
 from .core.errors import CaseError
-from .core.metrics import PatientScore, dose_score, dvh_score, score_patient
+from .core.metrics import PatientScore, dose_error, dose_score, dvh_score, score_patient
 from .core.predictor import Predictor
 from .io.cases import find_cases
 from .io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, read_spacing
@@ -63,6 +64,32 @@ def evaluate(patients: str | Path, predict: Callable[[Path], np.ndarray], model:
         scores.append(score_patient(folder.resolve().name, reference, predict(folder), rois, dose_mask,
                                     float(np.prod(spacing))))
     return Evaluation(scores, time.perf_counter() - start, model)
+
+
+@dataclass(frozen=True)
+class MaskComparison:
+    """Dose errors in Gy of a patient with the given and with a derived dose mask, both inside the common mask."""
+
+    name: str
+    given: float
+    derived: float
+
+
+def compare_derived_masks(patients: str | Path, predictor: Predictor,
+                          progress: Callable[[Sequence[Path]], Iterator[Path]] = iter) -> list[MaskComparison]:
+    """What a model loses where nobody knows the dose mask and it is derived from the CT and the targets."""
+    comparisons = []
+    for folder in progress(find_cases([patients])):
+        case = read_openkbp(folder)
+        targets = np.logical_or.reduce([case.rois[target] for target in case.targets()])
+        mask = derived_dose_mask(find_body(case.ct, targets), targets, case.spacing[0])
+        if not mask.any():
+            raise CaseError(f"{case.name}: no body was found around the targets")
+        common = mask & case.dose_mask
+        errors = [dose_error(case.dose * common, predictor.predict(one).dose * common, common)
+                  for one in (case, replace(case, dose_mask=mask))]
+        comparisons.append(MaskComparison(case.name, *errors))
+    return comparisons
 
 
 def given_predictions(directory: str | Path) -> Callable[[Path], np.ndarray]:
