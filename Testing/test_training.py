@@ -15,6 +15,7 @@ import pytest
 import torch
 import yaml
 
+from augment import rotated
 from config import ScheduleConfig, TrainingConfig, read_config
 from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
@@ -220,6 +221,34 @@ def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them
         targets = decode(batch["bits"][n], CACHED_ROIS.index("PTV56")).any(-1).any(-1)
         assert slices[targets].all() and not (slices & ~old[n].any(-1).any(-1)).any()
     assert torch.equal(derived_masks(batch, 0.75, seed=1, epoch=0)["bits"], changed["bits"])
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 7])
+def test_rotation_turns_everything_together_and_back(steps):
+    """Turned by 40 degrees n times and 9 - n times the patient is back, up to the interpolation."""
+    sample = Sample.from_case(make_case())
+    turned = rotated(sample, steps)
+    assert all(n % 16 == 0 for n in turned.ct.shape) and turned.ct.dtype == sample.ct.dtype
+    for r, roi in enumerate(CACHED_ROIS):
+        before, after = (decode(s.bits, r).sum().item() for s in (sample, turned))
+        assert after == pytest.approx(before, rel=0.1, abs=40), roi
+    mask = decode(turned.bits, CACHED_ROIS.index(DOSE_MASK))
+    assert not (turned.dose * ~mask).any()
+    assert turned.dose.sum().item() == pytest.approx(sample.dose.sum().item(), rel=0.06)
+    back = rotated(turned, 9 - steps)
+    old, new = (decode(s.bits, CACHED_ROIS.index("PTV56")) for s in (sample, back))
+    centres = [torch.nonzero(m).double().mean(0) - (torch.tensor(m.shape) - 1) / 2 for m in (old, new)]
+    assert (centres[0] - centres[1]).abs().max() < 0.7
+
+
+def test_rotation_follows_the_sense_of_the_image():
+    """A parotid seen from the middle of the patient moves on by 40 degrees."""
+    sample = Sample.from_case(make_case())
+    before, after = ((torch.nonzero(decode(s.bits, CACHED_ROIS.index("LeftParotid"))).double().mean(0)
+                      - torch.nonzero(decode(s.bits, CACHED_ROIS.index(DOSE_MASK))).double().mean(0)).tolist()
+                     for s in (sample, rotated(sample, 1)))
+    angle = np.rad2deg(np.arctan2(after[1], after[2]) - np.arctan2(before[1], before[2])) % 360
+    assert min(abs(angle - 40), abs(angle - 320)) < 5
 
 
 def batch_of(n: int) -> dict:

@@ -59,6 +59,7 @@ class TrainingConfig:
         ema: decay of the moving average of the weights that is validated and exported; 0 for none.
         mirror: probability of a left-right flip (left and right organs exchange their names with it).
         mirror_axial: probability of a head-foot flip; coplanar beams are the same after it.
+        rotate: probability that a patient is turned by a multiple of 40 degrees in the axial plane, see `augment.py`.
         derived_mask: probability that a patient's dose mask is replaced by one as a clinic would derive it, see
             `data.derived_masks`.
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
@@ -82,6 +83,7 @@ class TrainingConfig:
     ema: float = 0.0
     mirror: float = 0.0
     mirror_axial: float = 0.0
+    rotate: float = 0.0
     derived_mask: float = 0.0
     slab: int = 0
     slab_epochs: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,16 +156,17 @@ def derived_masks(batch: dict, share: float, seed: int, epoch: int) -> dict:
 
 
 class Patients(Dataset):
-    """Cached patients by index; an item is (index, Sample)."""
+    """Cached patients by index; an item is (index, Sample), changed by `augment(index, Sample)` where one is given."""
 
-    def __init__(self, samples: Sequence[Sample]):
-        self.samples = list(samples)
+    def __init__(self, samples: Sequence[Sample], augment: Callable[[int, Sample], Sample] | None = None):
+        self.samples, self.augment = list(samples), augment
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> tuple[int, Sample]:
-        return index, self.samples[index]
+        sample = self.samples[index]
+        return index, self.augment(index, sample) if self.augment else sample
 
 
 class ShardSampler(Sampler[int]):
@@ -193,11 +194,16 @@ class ShardSampler(Sampler[int]):
 
 
 class PatientData(lightning.LightningDataModule):
-    """Training and validation patients, kept in memory."""
+    """Training and validation patients, kept in memory.
 
-    def __init__(self, train: Sequence[Sample], validation: Sequence[Sample], batch_size: int, seed: int):
+    Training patients are changed by `augment(index, sample, epoch)` where one is given.
+    """
+
+    def __init__(self, train: Sequence[Sample], validation: Sequence[Sample], batch_size: int, seed: int,
+                 augment: Callable[[int, Sample, int], Sample] | None = None):
         super().__init__()
-        self.train, self.validation = Patients(train), Patients(validation)
+        now = None if augment is None else lambda index, sample: augment(index, sample, self.trainer.current_epoch)
+        self.train, self.validation = Patients(train, now), Patients(validation)
         self.batch_size, self.seed = batch_size, seed
 
     def _loader(self, patients: Patients, batch_size: int, *, shuffle: bool) -> DataLoader:

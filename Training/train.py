@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from augment import RandomTurn
 from config import TrainingConfig, read_config
 from data import PatientData, cache_patients
 from DeepDosePredictLib.core.device import cpu_has_bf16, keep_freed_memory
@@ -81,7 +82,7 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
     lightning.seed_everything(config.seed, verbose=False)
     cache = Path(config.data.cache)
     data = PatientData(cache_patients(config.data.train, cache), cache_patients(config.data.validation, cache),
-                       config.batch_size, config.seed)
+                       config.batch_size, config.seed, RandomTurn(config.seed, config.rotate))
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
