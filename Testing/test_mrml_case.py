@@ -159,6 +159,16 @@ def test_targets_that_do_not_fit_are_warned_about(scene):
     assert any("beyond the 500x500x320 mm" in note for note in case.notes)
 
 
+def test_a_target_that_would_get_no_dose_is_an_error_and_one_within_another_is_said(scene):
+    """Otherwise the next lower prescription would silently become the highest."""
+    ct, segmentation = patient(scene, PTV70=ball(GRID, (20, 4, 4), 2))
+    with pytest.raises(DeepDoseError, match="PTV70 lies outside the body in CT"):
+        caseFromNodes(ct, segmentation, names_of(segmentation))
+    ct, segmentation = patient(scene, PTV63=ball(GRID, (20, 30, 32), 2))
+    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    assert "PTV63 lies within targets of higher prescriptions" in case.notes and "PTV63" not in case.targets()
+
+
 def test_exchanged_sides_are_noticed(scene):
     ct, segmentation = patient(scene)
     roles = {"PTV70": ("PTV70",), "LeftParotid": ("RightParotid",), "RightParotid": ("LeftParotid",)}

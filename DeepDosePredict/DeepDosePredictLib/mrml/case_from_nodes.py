@@ -46,6 +46,9 @@ def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None
     scanned = ct > NO_CT / 2
     ct = np.where(scanned, np.clip(np.rint(ct), *HU_LIMITS), AIR_HU).astype(np.int16)
     masks = {role: _united(parts, grid) for role, parts in shapes.items()}
+    if lost := [role for role, mask in masks.items() if is_target(role) and not mask.any()]:
+        raise CaseError(f"{', '.join(lost)} lies outside the {_size(grid)} mm around the other targets that the model"
+                        " sees; check that all contours belong to this CT, or leave it out")
     _disjoint(masks)
     doseMask = _doseMask(ct, masks, grid) & scanned
     _checkTargets(masks, scanned, doseMask, ctNode, warnings)
@@ -129,8 +132,14 @@ def _doseMask(ct: np.ndarray, masks: Mapping[str, np.ndarray], grid: Grid) -> np
 def _checkTargets(masks: Mapping[str, np.ndarray], scanned: np.ndarray, doseMask: np.ndarray, ctNode,
                   warnings: list[str]) -> None:
     for role, mask in masks.items():
-        if not (is_target(role) and mask.any()):
+        if not is_target(role):
             continue
+        if not mask.any():
+            warnings.append(f"{role} lies within targets of higher prescriptions")
+            continue
+        if not (mask & doseMask).any():
+            raise CaseError(f"{role} lies outside the body in {ctNode.GetName()}; check that CT and segmentation belong"
+                            " together")
         unscanned = np.count_nonzero(mask & ~scanned) / np.count_nonzero(mask)
         if unscanned > 0.001:
             warnings.append(f"{unscanned:.0%} of {role} lies beyond the end of {ctNode.GetName()}, where there is no"
