@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.mrml.geometry import Grid, reslice
 from mrml_scene import Scene, lps_grid
+
+from DeepDosePredictLib.mrml.geometry import Grid, reslice  # isort: skip (needs slicer-core, for which mrml_scene looks)
 
 SHAPE, SPACING = (160, 512, 512), (2.0, 0.977, 0.977)
 

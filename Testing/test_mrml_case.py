@@ -15,10 +15,9 @@ from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.core.rois import DOSE_MASK
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
 from mrml_scene import lps_grid, oriented_image, slicer
 from synthetic import ball
-
-caseFromNodes = pytest.importorskip("DeepDosePredictLib.mrml.case_from_nodes").caseFromNodes
 
 GRID, SPACING = (40, 64, 64), (3.0, 4.0, 4.0)
 PLACE = lps_grid(SPACING, (-126, -126, -60))

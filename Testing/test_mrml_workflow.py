@@ -15,12 +15,10 @@ from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.phantom import head_and_neck_phantom
 from DeepDosePredictLib.core.rois import OARS, is_target
 from DeepDosePredictLib.core.structure_names import roles_of
+from DeepDosePredictLib.mrml import dose_node, files, sample_data, subject_hierarchy, workflow
+from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
+from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
 from mrml_scene import Scene, lps_grid, slicer
-
-workflow = pytest.importorskip("DeepDosePredictLib.mrml.workflow")
-from DeepDosePredictLib.mrml import dose_node, files, sample_data, subject_hierarchy  # noqa: E402
-from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes  # noqa: E402
-from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("PySide6", reason="the panel's tests need PySide6")
+pytest.importorskip("PySide6.QtWidgets", reason="the panel's tests need PySide6 and the libraries it stands on (EGL)",
+                    exc_type=ImportError)
 import slicer
 from PySide6.QtWidgets import QWidget
 
