@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from DeepDosePredictLib.body import derived_dose_mask, find_body
+from DeepDosePredictLib.body import derived_dose_mask, ends_near, find_body
 from DeepDosePredictLib.core.phantom import head_and_neck_phantom
 from synthetic import ball
 
@@ -57,3 +57,11 @@ def test_dose_mask_ends_a_margin_beyond_the_targets():
     assert np.flatnonzero(mask.any((1, 2))).tolist() == list(range(7, 14))
     assert (mask[7:14] == body[7:14]).all()
     assert derived_dose_mask(body, target, 2.5, 1000).any((1, 2)).all()
+
+
+def test_a_short_body_contour_is_a_dose_mask_already():
+    _, body, target = scan()
+    short = body & (np.arange(20) > 2)[:, None, None] & (np.arange(20) < 18)[:, None, None]
+    assert ends_near(short, target, spacing_k=2.5)
+    assert not ends_near(body, target, spacing_k=2.5), "it may go on beyond the grid"
+    assert not ends_near(short, target, spacing_k=20.0)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 BODY_HU = -300
-MASK_MARGIN_MM = 25.0
+MASK_MARGIN_MM, LONGEST_MARGIN_MM = 40.0, 75.0
 WALL_VOXELS = 2
 
 _IN_PLANE = np.array([[[0, 0, 0]] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0, 0, 0]] * 3], bool)
@@ -37,7 +37,8 @@ def derived_dose_mask(body: np.ndarray, targets: np.ndarray, spacing_k: float,
                       margin_mm: float = MASK_MARGIN_MM) -> np.ndarray:
     """(K, J, I) bool: the body in the slices of the targets and up to `margin_mm` above and below them.
 
-    OpenKBP's masks end 2 to 70 mm beyond the targets, by the patient; the default margin lies between.
+    OpenKBP's masks end 2 to 70 mm beyond the targets, by the patient; of 10, 25, 40, 55 and 70 mm the default was best
+    on validation patients.
     """
     slices = np.flatnonzero(targets.any((1, 2)))
     margin = round(margin_mm / spacing_k)
@@ -45,6 +46,13 @@ def derived_dose_mask(body: np.ndarray, targets: np.ndarray, spacing_k: float,
     near = slice(max(0, slices[0] - margin), slices[-1] + margin + 1)
     mask[near] = body[near]
     return mask
+
+
+def ends_near(body: np.ndarray, targets: np.ndarray, spacing_k: float) -> bool:
+    """Whether a contoured body ends above and below the targets as OpenKBP's dose masks do: it is such a mask already."""
+    slices, ends = (np.flatnonzero(mask.any((1, 2))) for mask in (targets, body))
+    beyond = max(slices[0] - ends[0], ends[-1] - slices[-1]) * spacing_k
+    return beyond <= LONGEST_MARGIN_MM and ends[0] > 0 and ends[-1] < len(body) - 1
 
 
 def _enclosed(air: np.ndarray) -> np.ndarray:

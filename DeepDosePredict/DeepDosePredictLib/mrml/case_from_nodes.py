@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import slicer
 
-from ..body import derived_dose_mask, find_body
+from ..body import derived_dose_mask, ends_near, find_body
 from ..core.bitmask import RoiMask
 from ..core.case import DOSE_LIMIT_GY, Case
 from ..core.errors import CaseError
@@ -126,6 +126,8 @@ def _doseMask(ct: np.ndarray, masks: Mapping[str, np.ndarray], grid: Grid) -> np
         where = "the External segment" if EXTERNAL in masks else "any body in the CT"
         raise CaseError(f"the PTVs lie outside {where}; check that CT and segmentation belong together and that the CT"
                         " is in HU")
+    if EXTERNAL in masks and ends_near(body, targets, grid.spacing[0]):
+        return body
     return derived_dose_mask(body, targets, grid.spacing[0])
 
 
