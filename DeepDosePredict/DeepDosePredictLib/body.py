@@ -49,7 +49,7 @@ def derived_dose_mask(body: np.ndarray, targets: np.ndarray, spacing_k: float,
 
 
 def ends_near(body: np.ndarray, targets: np.ndarray, spacing_k: float) -> bool:
-    """Whether a contoured body ends above and below the targets as OpenKBP's dose masks do: it is such a mask already."""
+    """Whether a contoured body ends above and below the targets as OpenKBP's dose masks do: it can serve as one."""
     slices, ends = (np.flatnonzero(mask.any((1, 2))) for mask in (targets, body))
     beyond = max(slices[0] - ends[0], ends[-1] - slices[-1]) * spacing_k
     return beyond <= LONGEST_MARGIN_MM and ends[0] > 0 and ends[-1] < len(body) - 1
