@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from augment import rotated
+from average import average_models
 from config import ScheduleConfig, TrainingConfig, read_config
 from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
@@ -334,3 +335,15 @@ def test_overrides(tmp_path, cohort):
 @pytest.mark.parametrize("path", sorted((ROOT / "Training" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configurations_build(path):
     DoseModule(read_config(path))
+
+
+def test_average_of_models(tmp_path):
+    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
+    result = load_model(average_models(paths, tmp_path / "mean.safetensors", version="3"))
+    states = [load_model(path).network.state_dict() for path in paths]
+    for name, value in result.network.state_dict().items():
+        torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2, atol=1e-3, rtol=1e-3)
+    assert result.contract.version == "3" and "mean of the weights" in result.contract.recipe
+    other = make_model(tmp_path / "other.safetensors", widths=(4, 4, 8))
+    with pytest.raises(DeepDoseError, match=r"other\.safetensors: its network or channels differ"):
+        average_models([paths[0], other], tmp_path / "x.safetensors", version="3")

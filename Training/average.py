@@ -1,0 +1,58 @@
+"""Average the weights of models that went on from one another: python Training/average.py MODEL MODEL ... -o MODEL
+
+The mean of networks on one path of training often generalises better than each of them (Wortsman et al., Model soups,
+ICML 2022); networks trained from different starts must not be averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.model_file import load_model, save_model
+
+
+def average_models(paths: Sequence[Path], output: Path, *, version: str,
+                   validation: dict[str, float] | None = None) -> Path:
+    """Write the mean of model files with equal networks and channels; the contract is the first one's otherwise."""
+    models = [load_model(path) for path in paths]
+    first = models[0]
+    for model in models[1:]:
+        if (model.contract.network, model.contract.channels) != (first.contract.network, first.contract.channels):
+            raise DeepDoseError(f"{model.path}: its network or channels differ from those of {first.path}")
+    states = [model.network.state_dict() for model in models]
+    with torch.no_grad():
+        for name, value in first.network.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
+    recipe = "mean of the weights of: " + " | ".join(model.contract.recipe for model in models)
+    save_model(output, first.network, replace(first.contract, version=version, recipe=recipe,
+                                              validation=validation or {}))
+    return output
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Average the weights of models that went on from one another.")
+    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--version", default="1")
+    parser.add_argument("--validation", nargs=2, type=float, metavar=("DOSE", "DVH"),
+                        help="validation scores in Gy that `deepdose evaluate` gave for this model")
+    options = parser.parse_args(arguments)
+    scores = dict(zip(("dose_score", "dvh_score"), options.validation, strict=True)) if options.validation else None
+    try:
+        print(f"Averaged {average_models(options.models, options.output, version=options.version, validation=scores)}")
+    except (DeepDoseError, OSError) as error:
+        print(f"average: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
