@@ -16,6 +16,7 @@ import torch
 
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_model, save_model
+from export import add_model_arguments, validation_scores
 
 
 def average_models(paths: Sequence[Path], output: Path, *, version: str,
@@ -40,17 +41,15 @@ def average_models(paths: Sequence[Path], output: Path, *, version: str,
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Average the weights of models that went on from one another.")
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--version", default="1")
-    parser.add_argument("--validation", nargs=2, type=float, metavar=("DOSE", "DVH"),
-                        help="validation scores in Gy that `deepdose evaluate` gave for this model")
+    add_model_arguments(parser)
     options = parser.parse_args(arguments)
-    scores = dict(zip(("dose_score", "dvh_score"), options.validation, strict=True)) if options.validation else None
     try:
-        print(f"Averaged {average_models(options.models, options.output, version=options.version, validation=scores)}")
+        path = average_models(options.models, options.output, version=options.version,
+                              validation=validation_scores(options))
     except (DeepDoseError, OSError) as error:
         print(f"average: {error}", file=sys.stderr)
         return 1
+    print(f"Averaged {path}")
     return 0
 
 

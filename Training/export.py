@@ -37,19 +37,28 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *,
     return output
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Export a checkpoint as a model file.")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--config", type=Path, required=True, help="config.yaml of the run")
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every command takes that writes a model file."""
     parser.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
     parser.add_argument("--version", default="1")
     parser.add_argument("--validation", nargs=2, type=float, metavar=("DOSE", "DVH"),
                         help="validation scores in Gy that `deepdose evaluate` gave for this model")
+
+
+def validation_scores(options: argparse.Namespace) -> dict[str, float] | None:
+    """The scores given with `--validation`, as a contract holds them."""
+    return dict(zip(("dose_score", "dvh_score"), options.validation, strict=True)) if options.validation else None
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Export a checkpoint as a model file.")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--config", type=Path, required=True, help="config.yaml of the run")
+    add_model_arguments(parser)
     options = parser.parse_args(arguments)
-    scores = dict(zip(("dose_score", "dvh_score"), options.validation, strict=True)) if options.validation else None
     try:
         path = export_checkpoint(options.checkpoint, read_config(options.config), options.output,
-                                 version=options.version, validation=scores)
+                                 version=options.version, validation=validation_scores(options))
     except (DeepDoseError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
