@@ -35,6 +35,8 @@ def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None
         DeepDoseError: names the node or segment that cannot be used and what to do.
     """
     checkCt(ctNode)
+    if referenceDoseNode is not None:
+        checkReferenceDose(referenceDoseNode)
     warnings: list[str] = []
     shapes = _shapes(segmentationNode, roles, warnings)
     targets = [shape for role, parts in shapes.items() if is_target(role) for shape in parts]
@@ -161,8 +163,7 @@ def _checkSides(masks: Mapping[str, np.ndarray], warnings: list[str]) -> None:
 
 def _referenceDose(node, grid: Grid, masks: Mapping[str, np.ndarray], warnings: list[str]) -> np.ndarray:
     """(K, J, I) float32 Gy of the reference dose on the model grid."""
-    checkReferenceDose(node)
-    dose = sampleVolume(node, grid, smooth=False)
+    dose = sampleVolume(node, grid)
     if dose.min() < 0:
         warnings.append(f"{node.GetName()} has negative values, down to {dose.min():.2f} Gy; they were read as 0")
         dose = np.maximum(dose, 0)

@@ -27,7 +27,7 @@ from ..core.structure_names import (
 )
 from ..models import find_model
 from ..resources import GOALS, goals_path
-from .case_from_nodes import caseFromNodes, checkCt, checkReferenceDose
+from .case_from_nodes import caseFromNodes
 from .charts import dvhChart
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows
 from .difference import differenceVolume
@@ -136,9 +136,6 @@ def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
     if problem := torchProblem():
         raise DeepDoseError(problem)
     template, extra = _goals(goals), parseMetrics(metrics)
-    checkCt(ctNode)
-    if referenceDoseNode is not None:
-        checkReferenceDose(referenceDoseNode)
     resolved, matchWarnings = resolvedRoles(segmentationNode, roles)
     report(0.05, "Reading CT and structures")
     case, grid = caseFromNodes(ctNode, segmentationNode, resolved, referenceDoseNode)
