@@ -27,6 +27,16 @@ def test_each_channel(case):
     assert not channels["roi/Larynx"].any()
 
 
+def test_spacing_and_beams_are_passed_on(case):
+    spec = ChannelSpec(("spacing/k", "beam_dose", "spacing/i"), gantry_angles=(0,))
+    beams = torch.rand(1, *case.shape)
+    channels = build_channels(torch.from_numpy(case.ct)[None], to_tensor(case.rois.bits)[None], case.rois.names,
+                              torch.from_numpy(case.dose_mask)[None], spec, spacing=torch.tensor([[3.0, 5, 5]]),
+                              beams=beams)[0]
+    assert (channels[0] == 0.75).all() and (channels[2] == 1.25).all() and torch.equal(channels[1], beams[0])
+    assert spec.rois() == () and spec.mirrored() == [0, 1, 2]
+
+
 def test_order_and_window_are_the_models(case):
     spec = ChannelSpec(("dose_mask", "ct", "roi/Unknown"), hu_window=(-100, 50), prescription=60)
     channels = channels_of(case, spec)

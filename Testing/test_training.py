@@ -20,6 +20,8 @@ from average import average_models
 from config import ScheduleConfig, TrainingConfig, read_config
 from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
+from DeepDosePredictLib.core.case import dose_box
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.metrics import score_patient
 from DeepDosePredictLib.core.model_file import load_model
@@ -227,7 +229,8 @@ def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them
 @pytest.mark.parametrize("steps", [1, 2, 4, 7])
 def test_rotation_turns_everything_together_and_back(steps):
     """Turned by 40 degrees n times and 9 - n times the patient is back, up to the interpolation."""
-    sample = Sample.from_case(make_case())
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=range(0, 360, 40))
+    sample = Sample.from_case(make_case(), spec)
     turned = rotated(sample, steps)
     assert all(n % 16 == 0 for n in turned.ct.shape) and turned.ct.dtype == sample.ct.dtype
     for r, roi in enumerate(CACHED_ROIS):
@@ -235,7 +238,8 @@ def test_rotation_turns_everything_together_and_back(steps):
         assert after == pytest.approx(before, rel=0.1, abs=40), roi
     mask = decode(turned.bits, CACHED_ROIS.index(DOSE_MASK))
     assert not (turned.dose * ~mask).any()
-    assert turned.dose.sum().item() == pytest.approx(sample.dose.sum().item(), rel=0.06)
+    for before, after in ((sample.dose, turned.dose), (sample.beams.float(), turned.beams.float())):
+        assert after.sum().item() == pytest.approx(before.sum().item(), rel=0.06)
     back = rotated(turned, 9 - steps)
     old, new = (decode(s.bits, CACHED_ROIS.index("PTV56")) for s in (sample, back))
     centres = [torch.nonzero(m).double().mean(0) - (torch.tensor(m.shape) - 1) / 2 for m in (old, new)]
@@ -282,6 +286,35 @@ def test_a_run_may_start_from_a_models_weights(tmp_path, cohort):
         train(config, tmp_path / "run2", init=other, **QUIET)
     with pytest.raises(DeepDoseError, match="its channels"):
         start_from(DoseModule(configuration(tmp_path, cohort, "prescription=60")), model)
+
+
+def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, case):
+    """A model goes on with more channels, here in another order, and gives the same dose until it is trained."""
+    model = make_model(tmp_path / "start.safetensors", full_resolution_channels=4)
+    channels = ["spacing/i", *DEFAULT_CHANNELS, "beam_dose"]
+    config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]", channels=channels,
+                           network=NETWORK | {"full_resolution_channels": 4})
+    module = DoseModule(config).eval()
+    start_from(module, model)
+    batch = collate([(0, Sample.from_case(case, module.spec))])
+    assert batch["beams"].max() > 0.9
+    with torch.no_grad():
+        dose = module(batch["ct"], batch["bits"], batch["spacing"], batch["beams"])[0].numpy()
+    expected = Predictor(load_model(model), "cpu").predict(case).dose[dose_box(case.dose_mask)]
+    np.testing.assert_allclose(dose, expected, atol=0.4)  # the predictor may compute in bf16
+
+
+def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
+    """Cache, training and predictor make the same rough plan."""
+    angles = list(range(0, 360, 40))
+    config = configuration(tmp_path, cohort, "epochs=1", f"gantry_angles={angles}",
+                           channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"])
+    model = load_model(train(config, tmp_path / "run", **QUIET))
+    assert model.contract.channels.gantry_angles == tuple(angles)
+    predictor = Predictor(model, "cpu")
+    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+              for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
+    assert np.mean(errors) == pytest.approx(logged(tmp_path / "run", "val/dose_score")[-1], abs=0.2)
 
 
 def test_schedules():

@@ -29,9 +29,9 @@ class RandomTurn:
 def rotated(sample: Sample, steps: int) -> Sample:
     """The patient turned in the axial plane by `steps` times 40 degrees, on a canvas that just holds the dose mask.
 
-    The nine beams (0, 40, ..., 320 degrees) fall on each other. CT and dose are interpolated linearly, structures by
-    the nearest voxel; voxels must be square in plane. Dose outside the turned mask, which interpolation leaves there,
-    is set to zero.
+    The nine beams (0, 40, ..., 320 degrees) fall on each other. CT, dose and rough plan are interpolated linearly,
+    structures by the nearest voxel; voxels must be square in plane. Dose outside the turned mask, which interpolation
+    leaves there, is set to zero.
     """
     if steps % 9 == 0:
         return sample
@@ -48,15 +48,15 @@ def rotated(sample: Sample, steps: int) -> Sample:
     size = torch.tensor(mask.shape)
     # grid_sample takes (x, y) from -1 to 1 between the outermost centres.
     where = (2 * source / (size[:, None, None] - 1) - 1).flip(0).permute(1, 2, 0)[None].float()
-    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose)).flatten(0, 1)[None]
-    turned = F.grid_sample(volumes, where, align_corners=True)[0].unflatten(0, (2, -1))
+    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose, sample.beams.float())).flatten(0, 1)[None]
+    turned = F.grid_sample(volumes, where, align_corners=True)[0].unflatten(0, (3, -1))
     nearest = source.round().long()
     inside = ((nearest >= 0) & (nearest < size[:, None, None])).all(0)
     flat = torch.where(inside, nearest[0] * size[1] + nearest[1], 0).flatten()
     bits = sample.bits.flatten(1).index_select(1, flat).unflatten(1, tuple(extent)) * inside
     ct = (turned[0].round() + AIR_HU).to(sample.ct.dtype)
     dose = turned[1] * decode(bits, CACHED_ROIS.index(DOSE_MASK))
-    return Sample(sample.name, ct, bits, dose, _outside(sample, bits), sample.spacing)
+    return Sample(sample.name, ct, bits, dose, _outside(sample, bits), sample.spacing, turned[2].half())
 
 
 def _outside(sample: Sample, bits: Tensor) -> Tensor:

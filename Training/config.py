@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,7 @@ class TrainingConfig:
             `data.derived_masks`.
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
             coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
+        gantry_angles: of the beams for the channel `beam_dose`, in degrees.
         validation_mirror: validate the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """
@@ -77,6 +78,7 @@ class TrainingConfig:
     accumulate: int = 1
     channels: Sequence[str] = DEFAULT_CHANNELS
     prescription: float = 70.0
+    gantry_angles: Sequence[float] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -138,7 +140,8 @@ def _build(cls: type, values: Mapping) -> Any:
             raise DeepDoseError(f"{key} must be a number, not {value!r}")
         if kind == "int" and value != int(value):
             raise DeepDoseError(f"{key} must be a whole number, not {value!r}")
-    missing = [name for name in ("name", "data", "loss", "train", "validation") if name in known and name not in values]
+    missing = [name for name, f in known.items()
+               if f.default is MISSING and f.default_factory is MISSING and name not in values]
     if missing:
         raise DeepDoseError(f"missing setting {', '.join(missing)}")
     return cls(**values)

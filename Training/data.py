@@ -15,16 +15,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
+from config import TrainingConfig
 from DeepDosePredictLib.body import find_body
 from DeepDosePredictLib.core.bitmask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.core.case import Case, dose_box
+from DeepDosePredictLib.core.channels import ChannelSpec, rough_plan
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 
 CACHED_ROIS = (*ROIS, DOSE_MASK)
-CACHE_VERSION = "1"
+CACHE_VERSION = "2"
+DEFAULT_SPEC = ChannelSpec()
+VOLUMES = ("ct", "bits", "dose", "beams")
 AIR_HU = -1000
 MASK_MARGINS_MM = 70.0
 """Up to where OpenKBP's dose masks reach beyond the targets."""
@@ -41,6 +45,7 @@ class Sample:
         dose: (k, j, i) float32 Gy.
         outside: (number of cached ROIs,) int64, voxels of each ROI outside the crop.
         spacing: (3,) float64 mm.
+        beams: (k, j, i) float16, the rough plan of `channels.rough_plan`; zero where the channels do not need it.
     """
 
     name: str
@@ -49,9 +54,10 @@ class Sample:
     dose: Tensor
     outside: Tensor
     spacing: Tensor
+    beams: Tensor
 
     @classmethod
-    def from_case(cls, case: Case) -> Sample:
+    def from_case(cls, case: Case, spec: ChannelSpec = DEFAULT_SPEC) -> Sample:
         if case.dose is None:
             raise DeepDoseError(f"{case.name}: no reference dose to train on")
         box = dose_box(case.dose_mask)
@@ -65,10 +71,11 @@ class Sample:
             torch.from_numpy(np.ascontiguousarray(case.dose[box])),
             torch.tensor(outside),
             torch.tensor(case.spacing, dtype=torch.float64),
+            torch.from_numpy(_beams(case, box, spec)).half(),
         )
 
     def save(self, path: Path) -> None:
-        tensors = {key: getattr(self, key) for key in ("ct", "bits", "dose", "outside", "spacing")}
+        tensors = {key: getattr(self, key) for key in (*VOLUMES, "outside", "spacing")}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, {"name": self.name, "version": CACHE_VERSION, "rois": ",".join(CACHED_ROIS)})
 
@@ -78,17 +85,33 @@ class Sample:
             return cls(file.metadata()["name"], **{key: file.get_tensor(key) for key in file.keys()})
 
 
-def cache_patients(folder: str | Path, cache: str | Path) -> list[Sample]:
+def channel_spec(config: TrainingConfig) -> ChannelSpec:
+    """The channels that a configuration names."""
+    return ChannelSpec(config.channels, prescription=config.prescription, gantry_angles=config.gantry_angles)
+
+
+def _beams(case: Case, box: tuple[slice, slice, slice], spec: ChannelSpec) -> np.ndarray:
+    """The rough plan in the dose mask and the whole body around it, so that it serves derived masks, too."""
+    ct, mask = case.ct[box], case.dose_mask[box]
+    if not spec.gantry_angles:
+        return np.zeros(ct.shape, np.float32)
+    rois = RoiMask(case.rois.bits[box], case.rois.names)
+    targets = np.logical_or.reduce([rois[target] for target in case.targets()])
+    return rough_plan(ct, rois, mask | find_body(ct, targets & mask), case.spacing, spec)
+
+
+def cache_patients(folder: str | Path, cache: str | Path, spec: ChannelSpec = DEFAULT_SPEC) -> list[Sample]:
     """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache."""
+    kind = f"v{CACHE_VERSION}" + "".join(f"-{angle:g}" for angle in spec.gantry_angles)
     folder, cache = Path(folder), Path(cache)
     patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if not patients:
         raise DeepDoseError(f"{folder}: no patient folders here")
     samples = []
     for patient in tqdm(patients, desc=f"Loading {folder.name}", leave=False):
-        path = cache / f"v{CACHE_VERSION}" / folder.name / f"{patient.name}.safetensors"
+        path = cache / kind / folder.name / f"{patient.name}.safetensors"
         if not path.exists():
-            Sample.from_case(read_openkbp(patient)).save(path)
+            Sample.from_case(read_openkbp(patient), spec).save(path)
         samples.append(Sample.load(path))
     return samples
 
@@ -110,6 +133,7 @@ def collate(items: Sequence[tuple[int, Sample]]) -> dict:
         "ct": stack("ct", AIR_HU),
         "bits": stack("bits", 0),
         "dose": stack("dose", 0.0),
+        "beams": stack("beams", 0.0),
         "outside": torch.stack([s.outside for s in samples]),
         "spacing": torch.stack([s.spacing for s in samples]),
     }
@@ -124,7 +148,7 @@ def random_slab(batch: dict, slices: int, seed: int, epoch: int) -> dict:
     if not slices or excess <= 0:
         return batch
     start = int(np.random.default_rng([seed, epoch, int(batch["index"][0]), 1]).integers(excess + 1))
-    cut = {key: batch[key][:, start : start + slices] for key in ("ct", "bits", "dose")}
+    cut = {key: batch[key][:, start : start + slices] for key in VOLUMES}
     return batch | cut | {"outside": torch.zeros_like(batch["outside"])}
 
 

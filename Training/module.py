@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from config import ScheduleConfig, TrainingConfig
-from data import CACHED_ROIS, derived_masks, random_slab
+from data import CACHED_ROIS, VOLUMES, channel_spec, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
-from DeepDosePredictLib.core.channels import ChannelSpec, build_channels
+from DeepDosePredictLib.core.channels import build_channels
 from DeepDosePredictLib.core.metrics import PatientScore, metric_differences, openkbp_metrics
 from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
 from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS, mirrored_name
@@ -25,16 +25,16 @@ class DoseModule(lightning.LightningModule):
     def __init__(self, config: TrainingConfig):
         super().__init__()
         self.config = config
-        self.spec = ChannelSpec(config.channels, prescription=config.prescription)
+        self.spec = channel_spec(config)
         self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
         self.network.to(memory_format=torch.channels_last_3d)
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
 
-    def forward(self, ct: Tensor, bits: Tensor) -> Tensor:
-        """Dose (B, K, J, I) in Gy, zero outside the dose mask, from HU and bit-mask."""
+    def forward(self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, beams: Tensor | None = None) -> Tensor:
+        """Dose (B, K, J, I) in Gy, zero outside the dose mask, from HU, bit-mask and what else the channels need."""
         dose_mask = decode(bits, CACHED_ROIS.index(DOSE_MASK))
-        channels = build_channels(ct, bits, CACHED_ROIS, dose_mask, self.spec)
+        channels = build_channels(ct, bits, CACHED_ROIS, dose_mask, self.spec, None, spacing, beams)
         output = self.network(channels.contiguous(memory_format=torch.channels_last_3d))
         return output[:, 0].float() * self.spec.prescription * dose_mask
 
@@ -45,7 +45,7 @@ class DoseModule(lightning.LightningModule):
 
     def _flipped(self, batch: dict) -> dict:
         """The batch with the patients flipped that are drawn for it."""
-        volumes, outside = {key: batch[key] for key in ("ct", "bits", "dose")}, batch["outside"]
+        volumes, outside = {key: batch[key] for key in VOLUMES}, batch["outside"]
         left_right, head_foot = self._flips(batch["index"]).T
         if left_right.any():
             flipped = {key: volume.flip(-1) for key, volume in volumes.items()}
@@ -63,7 +63,7 @@ class DoseModule(lightning.LightningModule):
             batch = derived_masks(batch, self.config.derived_mask, self.config.seed, self.current_epoch)
         batch = self._flipped(batch)
         ct, bits, dose, outside = batch["ct"], batch["bits"], batch["dose"], batch["outside"]
-        predicted = self(ct, bits)
+        predicted = self(ct, bits, batch["spacing"], batch["beams"])
         structures = Structures(bits, ROIS, decode(bits, CACHED_ROIS.index(DOSE_MASK)), outside,
                                 batch["spacing"].prod(1))
         loss, parts = self.loss(predicted, dose, structures)
@@ -73,15 +73,18 @@ class DoseModule(lightning.LightningModule):
                       batch_size=n)
         return loss
 
-    def predict_dose(self, ct: Tensor, bits: Tensor) -> Tensor:
+    def predict_dose(self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None,
+                     beams: Tensor | None = None) -> Tensor:
         """`forward`, averaged with the mirrored prediction where the configuration asks for it."""
-        dose = self(ct, bits)
+        dose = self(ct, bits, spacing, beams)
         if self.config.validation_mirror:
-            dose = (dose + self(ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS)).flip(-1)) / 2
+            mirrored = self(ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS), spacing,
+                            None if beams is None else beams.flip(-1))
+            dose = (dose + mirrored.flip(-1)) / 2
         return dose
 
     def validation_step(self, batch: dict, _: int) -> None:
-        predicted = self.predict_dose(batch["ct"], batch["bits"])
+        predicted = self.predict_dose(batch["ct"], batch["bits"], batch["spacing"], batch["beams"])
         for b in range(len(predicted)):
             score = self._score(batch, predicted, b)
             differences = metric_differences(score.reference, score.predicted)

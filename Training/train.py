@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from augment import RandomTurn
 from config import TrainingConfig, read_config
-from data import PatientData, cache_patients
+from data import PatientData, cache_patients, channel_spec
 from DeepDosePredictLib.core.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_model
@@ -81,8 +81,9 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
     cache = Path(config.data.cache)
-    data = PatientData(cache_patients(config.data.train, cache), cache_patients(config.data.validation, cache),
-                       config.batch_size, config.seed, RandomTurn(config.seed, config.rotate))
+    patients = [cache_patients(folder, cache, channel_spec(config))
+                for folder in (config.data.train, config.data.validation)]
+    data = PatientData(*patients, config.batch_size, config.seed, RandomTurn(config.seed, config.rotate))
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
@@ -101,14 +102,33 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
 
 
 def start_from(module: DoseModule, path: Path) -> None:
-    """Copy a model file's weights into the module; DeepDoseError where network or channels differ."""
+    """Copy a model file's weights into the module; DeepDoseError where they do not fit.
+
+    Channels that the model does not have start with weights of zero, so that its dose is the same at first.
+    """
     model = load_model(path)
-    if model.contract.channels != module.spec:
-        raise DeepDoseError(f"{path}: its channels are {model.contract.channels}, the configuration's {module.spec}")
+    theirs, ours = model.contract.channels, module.spec
+    same = (theirs.hu_window, theirs.prescription) == (ours.hu_window, ours.prescription)
+    if not (same and set(theirs.names) <= set(ours.names)):
+        raise DeepDoseError(f"{path}: its channels are {theirs}, the configuration's {ours}")
+    weights, new = model.network.state_dict(), module.network.state_dict()
+    places = [ours.names.index(name) for name in theirs.names]
+    for name in ("stem.0.weight", "full_resolution.0.weight"):
+        if name in weights and name in new:
+            weights[name] = _with_channels(weights[name], new[name], places)
     try:
-        module.network.load_state_dict(model.network.state_dict())
+        module.network.load_state_dict(weights)
     except RuntimeError as error:
         raise DeepDoseError(f"{path}: its network differs from the configuration's: {error}") from error
+
+
+def _with_channels(weights: torch.Tensor, new: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    """A convolution's weights for more input channels; those of a model's file come last and go to `places`."""
+    before = weights.shape[1] - len(places)
+    wide = torch.zeros(weights.shape[0], new.shape[1], *weights.shape[2:])
+    wide[:, :before] = weights[:, :before]
+    wide[:, [before + place for place in places]] = weights[:, before:]
+    return wide
 
 
 def _plain(value: object) -> object:

@@ -6,21 +6,29 @@ A model's metadata lists its channels by these names, so other channel sets can 
     dose_mask     1 where dose can be
     roi/NAME      1 inside the structure
     ptv/NAME      inside the PTV, its prescription in units of the highest prescription (PTV56 -> 0.8 for 70 Gy)
+    beam_dose     dose of a rough plan with the model's gantry angles, see `beams.beam_dose`
+    spacing/k     distance of the slices in units of 4 mm, everywhere the same; spacing/i: size of the pixels
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .bitmask import decode
+from .beams import beam_dose
+from .bitmask import RoiMask, decode
 from .errors import ModelError
 from .rois import OARS, PTVS, mirrored_name, prescription
 
+SPACING_UNIT_MM = 4.0
 DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
+
+_PLAIN = ("ct", "dose_mask", "beam_dose", "spacing/k", "spacing/i")
 
 
 @dataclass(frozen=True)
@@ -31,28 +39,33 @@ class ChannelSpec:
         names: channels in their order.
         hu_window: (lowest, highest) HU that the CT is clipped to.
         prescription: highest prescription in Gy, the network's unit of dose.
+        gantry_angles: of the beams for `beam_dose`, IEC 61217 in degrees.
     """
 
     names: tuple[str, ...] = DEFAULT_CHANNELS
     hu_window: tuple[float, float] = (-1024.0, 1500.0)
     prescription: float = 70.0
+    gantry_angles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         object.__setattr__(self, "hu_window", tuple(float(x) for x in self.hu_window))
         for name in self.names:
             kind, _, roi = name.partition("/")
-            known = name in ("ct", "dose_mask") or (kind == "roi" and roi) or (kind == "ptv" and prescription(roi))
+            known = name in _PLAIN or (kind == "roi" and roi) or (kind == "ptv" and prescription(roi))
             if not known:
-                raise ModelError(f"unknown input channel {name!r}; known are ct, dose_mask, roi/NAME and ptv/PTVxx")
+                raise ModelError(f"unknown input channel {name!r}; known are {', '.join(_PLAIN)}, roi/NAME, ptv/PTVxx")
         if len(set(self.names)) != len(self.names) or not self.names:
             raise ModelError(f"a model needs distinct input channels, not {list(self.names)}")
+        object.__setattr__(self, "gantry_angles", tuple(float(angle) for angle in self.gantry_angles))
+        if ("beam_dose" in self.names) != bool(self.gantry_angles) or not all(map(math.isfinite, self.gantry_angles)):
+            raise ModelError(f"the channel beam_dose goes with gantry angles, not {list(self.gantry_angles)}")
         if not (self.prescription > 0 and self.hu_window[0] < self.hu_window[1]):
             raise ModelError(f"impossible prescription or HU window: {self.prescription}, {self.hu_window}")
 
     def rois(self) -> tuple[str, ...]:
-        """Structures that the channels are built from."""
-        return tuple(name.partition("/")[2] for name in self.names if "/" in name)
+        """Structures that have a channel of their own."""
+        return tuple(name.partition("/")[2] for name in self.names if name.startswith(("roi/", "ptv/")))
 
     def mirrored(self) -> list[int]:
         """Permutation of the channels that goes with a left-right flip of the volume."""
@@ -73,7 +86,8 @@ def target_slots(targets: Sequence[str], spec: ChannelSpec) -> dict[str, str]:
 
 
 def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask: Tensor, spec: ChannelSpec,
-                   slots: Mapping[str, str] | None = None) -> Tensor:
+                   slots: Mapping[str, str] | None = None, spacing: Tensor | None = None,
+                   beams: Tensor | None = None) -> Tensor:
     """Input channels, on the device of the inputs.
 
     Args:
@@ -84,6 +98,8 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
         spec: the model's channels.
         slots: from `target_slots`, for a case with other prescriptions than the model's: targets go into the channels
             named there with their own prescriptions, in units of the highest of them.
+        spacing: (B, 3) k, j, i in mm; for the channels of that name.
+        beams: (B, K, J, I) from `rough_plan`; for the channel `beam_dose`.
 
     Returns:
         (B, C, K, J, I) float32.
@@ -95,6 +111,10 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
             channels[:, c] = ct.float().clamp(*spec.hu_window) / 1000
         elif kind == "dose_mask":
             channels[:, c] = dose_mask
+        elif kind == "beam_dose":
+            channels[:, c] = beams
+        elif kind == "spacing":
+            channels[:, c] = (spacing[:, "kji".index(roi)] / SPACING_UNIT_MM)[:, None, None, None]
         elif kind == "ptv" and slots:
             unit = max(map(prescription, slots))
             for target in (target for target, slot in slots.items() if slot == roi):
@@ -103,3 +123,16 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
             level = prescription(roi) / spec.prescription if kind == "ptv" else 1.0
             channels[:, c] = decode(bits, list(roi_names).index(roi)) * level
     return channels
+
+
+def rough_plan(ct: np.ndarray, rois: RoiMask, where: np.ndarray, spacing: Sequence[float],
+               spec: ChannelSpec) -> np.ndarray:
+    """`beam_dose` (K, J, I) of a case's arrays for a model's gantry angles and organs at risk."""
+    present = rois.present()
+    levels = {name: level for name in present if (level := prescription(name))}
+    level, oars = np.zeros(ct.shape, np.float32), np.zeros(ct.shape, bool)
+    for name in levels:
+        level = np.maximum(level, rois[name] * np.float32(levels[name] / max(levels.values())))
+    for name in set(spec.rois()).intersection(present) - levels.keys():
+        oars |= rois[name]
+    return beam_dose(ct, level, oars, where, spacing, spec.gantry_angles)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .bitmask import to_tensor
+from .bitmask import RoiMask, to_tensor
 from .case import Case, dose_box
-from .channels import build_channels, target_slots
+from .channels import build_channels, rough_plan, target_slots
 from .device import autocast_dtype, select_device
 from .errors import ModelError
 from .model_file import Model
@@ -127,7 +127,13 @@ class Predictor:
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
         spec = self.model.contract.channels
         slots = target_slots(case.targets(), spec)
-        channels = build_channels(ct, bits, case.rois.names, mask, spec, slots)
+        beams = None
+        if spec.gantry_angles:
+            rois = RoiMask(case.rois.bits[box], case.rois.names)
+            plan = rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, spec)
+            beams = torch.from_numpy(plan)[None].to(self.device)
+        spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
+        channels = build_channels(ct, bits, case.rois.names, mask, spec, slots, spacing, beams)
         output = self._network(channels)
         if self.mirror:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
