@@ -43,18 +43,18 @@ class _Beam:
 
 @dataclass(frozen=True)
 class _DoseMatrix:
-    """Dose at N voxels per fluence: voxel n gets sum_m weight[n, m] fluence[index[n, m]]."""
+    """Dose at N voxels per fluence: voxel n gets sum_m weight[m, n] fluence[index[m, n]]."""
 
     index: Tensor
     weight: Tensor
     bixels: int
 
     def dose(self, fluence: Tensor) -> Tensor:
-        return (fluence.flatten()[self.index] * self.weight).sum(1)
+        return torch.take(fluence, self.index).mul_(self.weight).sum(0)
 
     def back(self, values: Tensor) -> Tensor:
         """The transpose: what N values at the voxels give at the bixels."""
-        return torch.bincount(self.index.flatten(), (self.weight * values[:, None]).flatten(), self.bixels)
+        return torch.bincount(self.index.flatten(), (self.weight * values).flatten(), self.bixels)
 
 
 def beam_dose(ct: np.ndarray, level: np.ndarray, oars: np.ndarray, where: np.ndarray, spacing: Sequence[float],
@@ -80,9 +80,9 @@ def beam_dose(ct: np.ndarray, level: np.ndarray, oars: np.ndarray, where: np.nda
     centre = [float(index.mean()) for index in np.nonzero(target)]
     plane = torch.from_numpy(np.ascontiguousarray(ct)).float()
     half_width = 0.6 * np.hypot(ct.shape[1] * spacing[1], ct.shape[2] * spacing[2])
-    shape = len(gantry_angles), ct.shape[0], 2 * math.ceil(half_width / BIXEL_MM) + 2
+    shape = ct.shape[0], len(gantry_angles), 2 * math.ceil(half_width / BIXEL_MM) + 2
     beams = [_beam(plane, centre, spacing, float(np.deg2rad(angle)), shape[2]) for angle in gantry_angles]
-    penumbra = _gaussian(shape[1], PENUMBRA_MM / spacing[0]), _gaussian(shape[2], PENUMBRA_MM / BIXEL_MM)
+    penumbra = _gaussian(shape[0], PENUMBRA_MM / spacing[0]), _gaussian(shape[2], PENUMBRA_MM / BIXEL_MM)
 
     def voxels(mask: np.ndarray, step: int = 1) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(index[::step]) for index in np.nonzero(mask))
@@ -129,28 +129,30 @@ def _interpolate(volume: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 def _dose_matrix(voxels: tuple[Tensor, ...], beams: Sequence[_Beam], centre: float,
                  shape: tuple[int, int, int]) -> _DoseMatrix:
-    """For fluences (beams, slices, bixels) at the isocentre, without penumbra."""
+    """For fluences (slices, beams, bixels) at the isocentre, without penumbra."""
     k, j, i = voxels
-    index = torch.empty((len(k), 2 * len(beams)), dtype=torch.int64)
-    weight = torch.empty((len(k), 2 * len(beams)))
+    index = torch.empty((2 * len(beams), len(k)), dtype=torch.int64)
+    weight = torch.empty((2 * len(beams), len(k)))
+    from_centre = k - centre
     pixel = j * beams[0].position.shape[1] + i
     voxel = k * beams[0].position.numel() + pixel
     for b, beam in enumerate(beams):
         magnification, position = beam.magnification.flatten()[pixel], beam.position.flatten()[pixel]
         depth = beam.depth.flatten()[voxel]
-        z = ((k - centre) * magnification + centre).round().clamp(0, shape[1] - 1)
+        z = (from_centre * magnification + centre).round().clamp(0, shape[0] - 1)
         u = position.floor()
         dose = magnification**2 * torch.exp(-ATTENUATION_PER_MM * depth)
         dose = dose * (1 - (1 - SURFACE_DOSE) * torch.exp(-depth / BUILD_UP_MM))
-        index[:, 2 * b] = ((b * shape[1] + z) * shape[2] + u).long()
-        index[:, 2 * b + 1] = index[:, 2 * b] + 1
-        weight[:, 2 * b], weight[:, 2 * b + 1] = dose * (1 - position + u), dose * (position - u)
+        index[2 * b] = (z * shape[1] + b) * shape[2] + u
+        torch.add(index[2 * b], 1, out=index[2 * b + 1])
+        torch.mul(dose, position - u, out=weight[2 * b + 1])
+        torch.sub(dose, weight[2 * b + 1], out=weight[2 * b])
     return _DoseMatrix(index, weight, shape[0] * shape[1] * shape[2])
 
 
 def _fit(matrix: _DoseMatrix, weight: Tensor, wanted: Tensor, penumbra: tuple[Tensor, Tensor],
          shape: tuple[int, int, int]) -> Tensor:
-    """Fluence >= 0 (beams, slices, bixels) that minimises the weighted squared deviations from the wanted dose.
+    """Fluence >= 0 (slices, beams, bixels) that minimises the weighted squared deviations from the wanted dose.
 
     Multiplicative updates (image space reconstruction algorithm, Daube-Witherspoon and Muehllehner 1986), raised to a
     power above 1 for speed.
@@ -174,4 +176,5 @@ def _gaussian(n: int, sigma: float) -> Tensor:
 
 
 def _blurred(fluence: Tensor, penumbra: tuple[Tensor, Tensor]) -> Tensor:
-    return penumbra[0] @ fluence @ penumbra[1]
+    slices, beams, bixels = fluence.shape
+    return (penumbra[0] @ fluence.reshape(slices, -1)).view(-1, bixels).mm(penumbra[1]).view(slices, beams, bixels)
