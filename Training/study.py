@@ -26,7 +26,6 @@ from DeepDosePredictLib.core.model_file import load_model
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.io.atomic import atomic_write
 from DeepDosePredictLib.io.cases import find_cases
-from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.io.outputs import write_table
 from DeepDosePredictLib.resources import goals_path
 from train import train
@@ -100,7 +99,7 @@ def scores(model_path: Path, patients: str) -> dict:
     predictor, goals = Predictor(load_model(model_path)), read_goals(goals_path(GOALS))
     errors, attainment = [], []
     for source in tqdm(find_cases([patients]), desc="Scoring", leave=False):
-        case = read_openkbp(getattr(source, "folder", source))
+        case = source.read()
         dose = predictor.predict(case).dose
         score = score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
         errors.append([case.name, WHOLE, "dose error", score.dose_error])

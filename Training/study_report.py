@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import false_discovery_control, wilcoxon
 
 from DeepDosePredictLib.core.errors import DeepDoseError
@@ -28,6 +29,7 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from study import RESULTS, RUNS, WHOLE, Study
 
 COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b")
+STRUCTURES = dict(zip((*PTVS, *OARS), (*COLOURS, "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93"), strict=True))
 METRICS = {"D_99": "D99", "D_95": "D95", "D_1": "D1", "mean": "Mean", "D_0.1_cc": "D0.1cc"}
 Errors = Mapping[str, Mapping[tuple[str, str, str], float]]
 """{variant: {(patient, structure, metric): error in Gy, averaged over seeds}}."""
@@ -130,6 +132,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping]) -> None:
                                   label=variant if style == "o-" else None)
         dotted = " (dotted: training MAE)" if column == "dose_score" else ""
         axes.set(title=f"{title} on validation{dotted}", xlabel="Epoch", ylabel="Gy", yscale="log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
@@ -148,7 +151,7 @@ def draw_boxes(path: Path, errors: Errors) -> None:
              for kind, names in (("PTV", ("D_99", "D_95", "D_1")), ("OAR", ("mean", "D_0.1_cc"))) for metric in names}
     _boxes(panels[1], kinds, "Per structure and patient")
     handles = [panels[0].plot([], [], color=colour, lw=8)[0] for colour, _ in zip(COLOURS, errors, strict=False)]
-    panels[1].legend(handles, errors, loc="upper right")
+    figure.legend(handles, errors, loc="outside lower center", ncols=len(errors))
     _save(figure, path)
 
 
@@ -167,8 +170,9 @@ def _boxes(axes, groups: Mapping[str, Sequence[Sequence[float]]], title: str) ->
 
 def draw_patients(path: Path, study: Study, patients: Sequence[Path]) -> None:
     """DVHs of reference (solid) and of every variant, and histograms of their voxel-wise differences."""
-    figure = Figure((6 * len(patients), 4.2 * len(study.variants)), layout="constrained")
-    grid = figure.subplots(len(study.variants), 2 * len(patients), squeeze=False)
+    figure = Figure((9 * len(patients), 3.4 * len(study.variants) + 1), layout="constrained")
+    grid = figure.subplots(len(study.variants), 2 * len(patients), squeeze=False, width_ratios=(3, 2) * len(patients))
+    lines = {}
     runs = {variant: folder for variant, seed, folder, _ in study.runs() if seed == study.seeds[0]}
     for row, (variant, folder) in zip(grid, runs.items(), strict=True):
         predictor = Predictor(load_model(next(folder.glob("*.safetensors"))))
@@ -177,16 +181,17 @@ def draw_patients(path: Path, study: Study, patients: Sequence[Path]) -> None:
             dose = predictor.predict(case).dose
             overlay, histogram = row[2 * n], row[2 * n + 1]
             axis = np.linspace(0, 80, 300)
-            for colour, roi in zip((*COLOURS, "k", "c", "m", "y"), case.rois.present(), strict=False):
-                mask = case.rois[roi]
-                overlay.plot(axis, cumulative_dvh(case.dose[mask], axis), color=colour, lw=1.4, label=roi)
+            for roi in case.rois.present():
+                mask, colour = case.rois[roi], STRUCTURES.get(roi, "black")
+                lines[roi] = overlay.plot(axis, cumulative_dvh(case.dose[mask], axis), color=colour, lw=1.4)[0]
                 overlay.plot(axis, cumulative_dvh(dose[mask], axis), color=colour, lw=1.4, ls="--")
-            overlay.set(title=f"{variant}, {case.name}", xlabel="Dose [Gy]", ylabel="Volume [%]")
-            overlay.legend(fontsize=7)
+            overlay.set(title=f"{variant}, {case.name}", xlabel="Dose [Gy]", ylabel="Volume [%]", xlim=(0, 80))
             difference = (dose - case.dose)[case.dose_mask]
             histogram.hist(difference, np.linspace(-20, 20, 81), color=COLOURS[0])
-            histogram.set(title=f"predicted − reference: {difference.mean():+.2f} ± {difference.std():.2f} Gy",
-                          xlabel="Gy", ylabel="Voxels")
+            histogram.set_title(f"{difference.mean():+.2f} ± {difference.std():.2f} Gy")
+            histogram.set(xlabel="Predicted − reference [Gy]", ylabel="Voxels")
+    figure.legend(lines.values(), lines, loc="outside lower center", ncols=len(lines),
+                  title="reference solid, prediction dashed")
     _save(figure, path)
 
 
