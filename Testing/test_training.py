@@ -372,7 +372,8 @@ def test_shipped_configurations_build(path):
 
 def test_average_of_models(tmp_path):
     paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
-    result = load_model(average_models(paths, tmp_path / "mean.safetensors", version="3"))
+    result = load_model(average_models(paths, tmp_path / "mean.safetensors", version="3", mirror=True))
+    assert result.contract.mirror
     states = [load_model(path).network.state_dict() for path in paths]
     for name, value in result.network.state_dict().items():
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2, atol=1e-3, rtol=1e-3)

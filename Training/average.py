@@ -20,7 +20,7 @@ from export import add_model_arguments, validation_scores
 
 
 def average_models(paths: Sequence[Path], output: Path, *, version: str,
-                   validation: dict[str, float] | None = None) -> Path:
+                   validation: dict[str, float] | None = None, mirror: bool = False) -> Path:
     """Write the mean of model files with equal networks and channels; the contract is the first one's otherwise."""
     models = [load_model(path) for path in paths]
     first = models[0]
@@ -34,7 +34,7 @@ def average_models(paths: Sequence[Path], output: Path, *, version: str,
                 value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
     recipe = "mean of the weights of: " + " | ".join(model.contract.recipe for model in models)
     save_model(output, first.network, replace(first.contract, version=version, recipe=recipe,
-                                              validation=validation or {}))
+                                              validation=validation or {}, mirror=mirror or first.contract.mirror))
     return output
 
 
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         path = average_models(options.models, options.output, version=options.version,
-                              validation=validation_scores(options))
+                              validation=validation_scores(options), mirror=options.mirror)
     except (DeepDoseError, OSError) as error:
         print(f"average: {error}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from module import DoseModule
 
 
 def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *, version: str = "1",
-                      validation: dict[str, float] | None = None) -> Path:
+                      validation: dict[str, float] | None = None, mirror: bool = False) -> Path:
     """Write the (averaged) weights of a checkpoint as a .safetensors model with its contract; returns `output`."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     module = DoseModule(config)
@@ -26,7 +26,7 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *,
         version=version,
         channels=module.spec,
         network=module.network.config,
-        mirror=config.validation_mirror,
+        mirror=mirror or config.validation_mirror,
         training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
                f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"
@@ -41,6 +41,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """What every command takes that writes a model file."""
     parser.add_argument("-o", "--output", type=Path, required=True, help=".safetensors file to write")
     parser.add_argument("--version", default="1")
+    parser.add_argument("--mirror", action="store_true",
+                        help="by default the model's predictions are averaged with those of the mirrored patient")
     parser.add_argument("--validation", nargs=2, type=float, metavar=("DOSE", "DVH"),
                         help="validation scores in Gy that `deepdose evaluate` gave for this model")
 
@@ -58,7 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         path = export_checkpoint(options.checkpoint, read_config(options.config), options.output,
-                                 version=options.version, validation=validation_scores(options))
+                                 version=options.version, validation=validation_scores(options),
+                                 mirror=options.mirror)
     except (DeepDoseError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1
