@@ -16,6 +16,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.gantry_angles import parse_gantry_angles
 from DeepDosePredictLib.core.structure_names import roles_to_json
 from DeepDosePredictLib.mrml import workflow
 from DeepDosePredictLib.panel import model_files
@@ -246,7 +247,8 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             inputs = self.logic.inputFingerprint(*self._inputs())
         except DeepDoseError:
             return ""
-        settings = [parameters.mirror, parameters.outputGrid.name, parameters.goals, parameters.extraMetrics.strip()]
+        settings = [parameters.mirror, parameters.outputGrid.name, parameters.goals, parameters.extraMetrics.strip(),
+                    parameters.gantryAngles.strip()]
         return f"{inputs} {json.dumps(settings)}"
 
     # --- what the user does
@@ -290,7 +292,8 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             result = self.logic.predict(
                 ct, segmentation, reference, roles=roles, model=model, device=parameters.device.value,
                 mirror=parameters.mirror, outputGrid=parameters.outputGrid.value, goals=parameters.goals or None,
-                metrics=parameters.extraMetrics, progress=self.onProgress)
+                metrics=parameters.extraMetrics, gantryAngles=parse_gantry_angles(parameters.gantryAngles),
+                progress=self.onProgress)
             if result.doseNode.GetScene() is not None:  # else the scene was closed meanwhile
                 self.results.take(parameters, result, fingerprint)
                 self.ui.resultsCollapsibleButton.collapsed = False
@@ -324,11 +327,11 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
         return DeepDosePredictParameterNode(super().getParameterNode())
 
     def predict(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None, device="auto",
-                mirror=None, outputGrid="model", goals="head-and-neck", metrics="", progress=None):
+                mirror=None, outputGrid="model", goals="head-and-neck", metrics="", gantryAngles=None, progress=None):
         """Predict and compare; see workflow.predictDose for the arguments and the PredictionResult."""
         return workflow.predictDose(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model,
                                     device=device, mirror=mirror, outputGrid=outputGrid, goals=goals, metrics=metrics,
-                                    progress=progress)
+                                    gantryAngles=gantryAngles, progress=progress)
 
     def matchRoles(self, segmentationNode):
         """Which segment feeds which model input, by name (list of structure_names.Match)."""

@@ -42,8 +42,8 @@ def clinical_nodes(scene: Scene, case: Case, grid: Grid) -> tuple:
     masks = {}
     for roi in case.rois.present():
         masks[roi] = reslice(case.rois[roi].astype(np.float32), source, grid, 0, linear=True) >= 0.5
-    ct_node = scene.volume(ct, grid.ijkToRas, "CT")
-    dose_node = None if case.dose is None else scene.volume(case.dose, source.ijkToRas, "Plan dose")
-    return ct_node, scene.segmentation(masks, grid.ijkToRas), dose_node
+    ct_node = scene.volume(ct, grid.ijk_to_ras, "CT")
+    dose_node = None if case.dose is None else scene.volume(case.dose, source.ijk_to_ras, "Plan dose")
+    return ct_node, scene.segmentation(masks, grid.ijk_to_ras), dose_node
 
 

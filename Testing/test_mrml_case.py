@@ -82,7 +82,7 @@ def test_clinical_phantom_keeps_volumes_and_places(scene):
         volumes = len(before) * phantom.voxel_volume_mm3, len(after) * case.voxel_volume_mm3
         assert volumes[1] == pytest.approx(volumes[0], rel=0.05), roi
         places = [(matrix @ [*points.mean(0)[::-1], 1])[:3] for matrix, points in ((source, before),
-                                                                                   (grid.ijkToRas, after))]
+                                                                                   (grid.ijk_to_ras, after))]
         assert np.abs(places[0] - places[1]).max() < 1.0, roi
     assert case.notes == ()
 
@@ -145,7 +145,7 @@ def test_ct_that_ends_inside_the_neck(scene):
         [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 18], [0, 0, 0, 1.0]]), "Short CT")
     case, grid = caseFromNodes(cut, segmentation, names_of(segmentation))
     assert any("beyond the end of Short CT" in note for note in case.notes)
-    heights = grid.ijkToRas[2, 3] + grid.ijkToRas[2, 2] * np.flatnonzero(case.dose_mask.any((1, 2)))
+    heights = grid.ijk_to_ras[2, 3] + grid.ijk_to_ras[2, 2] * np.flatnonzero(case.dose_mask.any((1, 2)))
     assert heights.min() > -60 + 18 * 3 - 3
 
 

@@ -219,7 +219,7 @@ def test_everything_survives_saving(patient, tmp_path):
 def test_difference_on_the_reference_grid(patient):
     node = differenceVolume(*patient.doses.values())
     np.testing.assert_allclose(slicer.util.arrayFromVolume(node), dose(61.0, 22.0) - dose(59.5, 20.0))
-    assert volumeGrid(node).sameAs(volumeGrid(patient.doses["Reference"]))
+    assert volumeGrid(node).same_as(volumeGrid(patient.doses["Reference"]))
     assert slicer.util.arrayFromVolume(node).dtype == np.float32
     display = node.GetDisplayNode()
     assert (display.GetWindow(), display.GetLevel()) == (4.0, 0.0)
@@ -233,14 +233,14 @@ def test_difference_of_doses_on_different_grids(patient):
     reference.SetAndObserveTransformNodeID(moved.GetID())
     grid = volumeGrid(reference)
     points = np.stack(np.meshgrid(*(np.arange(n) for n in SHAPE[::-1]), indexing="ij"), -1).reshape(-1, 3)
-    world = points @ grid.ijkToRas[:3, :3].T + grid.ijkToRas[:3, 3]
+    world = points @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
     around = lps_grid((3.0, 3.0, 3.0), (-100.0, -100.0, -100.0))
     k, j, i = np.indices((70, 70, 70))
     ramp = 20 + 0.05 * (np.stack([i, j, k], -1) @ around[:3, :3].T + around[:3, 3]).sum(-1)
     node = differenceVolume(reference, patient.scene.volume(ramp.astype(np.float32), around, "P"))
     expected = (10 + 0.05 * world.sum(-1)).reshape(SHAPE[::-1]).transpose(2, 1, 0)
     np.testing.assert_allclose(slicer.util.arrayFromVolume(node), expected, atol=1e-3)
-    assert volumeGrid(node).sameAs(grid)
+    assert volumeGrid(node).same_as(grid)
     far = patient.scene.volume(np.full(SHAPE, 99, np.float32), lps_grid(SPACING, (900.0, 0, 0)), "Far")
     assert (slicer.util.arrayFromVolume(differenceVolume(reference, far)) == -10).all()
 
@@ -293,7 +293,7 @@ def test_isodose_surfaces_lie_where_the_dose_is(scene):
     turn = np.array([[np.cos(a), -np.sin(a), 0, 0], [np.sin(a), np.cos(a), 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
     node = ball_dose(scene, turn @ lps_grid((2.0, 2.0, 2.0), (11.0, -5.0, 40.0)))
     node.SetAndObserveTransformNodeID(scene.transform(turn @ turn).GetID())
-    centre = (volumeGrid(node).ijkToRas @ [14.5, 14.5, 14.5, 1])[:3]
+    centre = (volumeGrid(node).ijk_to_ras @ [14.5, 14.5, 14.5, 1])[:3]
     model = isodoseModel(node, (20, 40))
     points = slicer.util.arrayFromModelPoints(model)
     levels = slicer.util.arrayFromModelPointData(model, "isolevels")

@@ -9,14 +9,16 @@ from hypothesis import strategies as st
 
 from clinical import rotation
 from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.geometry import Grid, averaged, transformed
+from DeepDosePredictLib.model_grid import SPACING, model_grid
+from DeepDosePredictLib.model_grid import lps_grid as centred_grid
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
-from DeepDosePredictLib.mrml.geometry import Grid, averaged, sample, sampleVolume, transformed, volumeGrid
-from DeepDosePredictLib.mrml.model_grid import SPACING, lpsGrid, modelGrid
+from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
 from DeepDosePredictLib.mrml.segments import segmentShape
 from mrml_scene import lps_grid, oriented_image, slicer, vtk
 from synthetic import ball
 
-MODEL = lpsGrid((128, 128, 128), SPACING, np.zeros(3))
+MODEL = centred_grid((128, 128, 128), SPACING, np.zeros(3))
 
 
 def random_grid(seed: int, shape=(48, 60, 52)) -> Grid:
@@ -30,13 +32,13 @@ def random_grid(seed: int, shape=(48, 60, 52)) -> Grid:
 
 
 def centroid(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    return transformed(grid.ijkToRas, np.argwhere(mask)[:, ::-1].mean(0)[None])[0]
+    return transformed(grid.ijk_to_ras, np.argwhere(mask)[:, ::-1].mean(0)[None])[0]
 
 
 def painted(point: np.ndarray, grid: Grid, radius_mm: float = 25.0) -> np.ndarray:
     """Mask of the voxels within a distance of a world point."""
     k, j, i = np.indices(grid.shape).reshape(3, -1)
-    distance = np.linalg.norm(transformed(grid.ijkToRas, np.stack((i, j, k), 1)) - point, axis=1)
+    distance = np.linalg.norm(transformed(grid.ijk_to_ras, np.stack((i, j, k), 1)) - point, axis=1)
     return (distance <= radius_mm).reshape(grid.shape)
 
 
@@ -47,11 +49,11 @@ def test_what_is_painted_in_a_place_is_found_there(scene, seed):
     grid = random_grid(seed)
     transform = rotation(rng.uniform(0, 30), tuple(rng.normal(size=3)))
     transform[:3, 3] = rng.uniform(-15, 15, 3)
-    local = Grid(grid.shape, np.linalg.inv(transform) @ grid.ijkToRas)
+    local = Grid(grid.shape, np.linalg.inv(transform) @ grid.ijk_to_ras)
     point = rng.uniform(-8, 8, 3)
     mask = painted(point, grid)
-    volume = scene.volume((60 * mask).astype(np.float32), local.ijkToRas)
-    segmentation = scene.segmentation({"ball": mask}, local.ijkToRas)
+    volume = scene.volume((60 * mask).astype(np.float32), local.ijk_to_ras)
+    segmentation = scene.segmentation({"ball": mask}, local.ijk_to_ras)
     node = scene.transform(transform)
     for transformable in (volume, segmentation):
         transformable.SetAndObserveTransformNodeID(node.GetID())
@@ -61,22 +63,22 @@ def test_what_is_painted_in_a_place_is_found_there(scene, seed):
     structure[box] = coverage >= 0.5
     for found in (centroid(dose >= 30, MODEL), centroid(structure, MODEL)):
         assert np.abs((found - point) / MODEL.spacing[::-1]).max() < 0.5
-    assert structure.sum() * MODEL.voxelVolume == pytest.approx(4 / 3 * np.pi * 25**3, rel=0.06)
+    assert structure.sum() * MODEL.voxel_volume == pytest.approx(4 / 3 * np.pi * 25**3, rel=0.06)
     assert (structure & (dose >= 30)).sum() > 0.93 * max(structure.sum(), (dose >= 30).sum())
 
 
 def test_grid_that_coincides_is_copied_exactly(scene):
     grid = Grid((20, 30, 40), lps_grid((2.5, 1.3, 1.7), (3, 4, 5)))
     array = np.random.default_rng(0).integers(-1000, 2000, grid.shape).astype(np.int16)
-    assert (sampleVolume(scene.volume(array, grid.ijkToRas), grid) == array).all()
+    assert (sampleVolume(scene.volume(array, grid.ijk_to_ras), grid) == array).all()
 
 
 def test_outside_is_background(scene):
     grid = Grid((4, 4, 4), lps_grid((2, 2, 2)))
-    volume = scene.volume(np.full(grid.shape, 7, np.float32), grid.ijkToRas)
+    volume = scene.volume(np.full(grid.shape, 7, np.float32), grid.ijk_to_ras)
     far = Grid((3, 3, 3), lps_grid((2, 2, 2), (500, 0, 0)))
     assert (sampleVolume(volume, far, -3) == -3).all()
-    assert (sampleVolume(volume, lpsGrid((8, 8, 8), (2, 2, 2), grid.corners().mean(0)), -3) == 7).sum() == 64
+    assert (sampleVolume(volume, centred_grid((8, 8, 8), (2, 2, 2), grid.corners().mean(0)), -3) == 7).sum() == 64
 
 
 @given(st.tuples(*[st.integers(1, 4)] * 3), st.tuples(*[st.integers(3, 9)] * 3))
@@ -88,16 +90,16 @@ def test_averaging_keeps_the_mean_and_the_place(factors, shape):
     coarse, place = averaged(array, grid, factors)
     assert coarse.shape == shape and coarse.mean() == pytest.approx(array.mean(), abs=1e-5)
     assert np.allclose(place.corners(), grid.corners())
-    assert np.allclose(place.refined(factors).ijkToRas, grid.ijkToRas)
+    assert np.allclose(place.refined(factors).ijk_to_ras, grid.ijk_to_ras)
 
 
 def test_fine_detail_does_not_alias(scene):
     """Stripes finer than the grid average out instead of turning into coarse stripes."""
     fine = Grid((8, 128, 128), lps_grid((2.5, 1, 1)))
     stripes = np.broadcast_to(np.where(np.arange(128) % 2, 1000, 0), fine.shape).astype(np.int16)
-    coarse = lpsGrid((4, 20, 20), (5.0, 3.9, 3.9), fine.corners().mean(0))
-    smooth = sampleVolume(scene.volume(stripes, fine.ijkToRas), coarse, smooth=True)
-    plain = sampleVolume(scene.volume(stripes, fine.ijkToRas), coarse)
+    coarse = centred_grid((4, 20, 20), (5.0, 3.9, 3.9), fine.corners().mean(0))
+    smooth = sampleVolume(scene.volume(stripes, fine.ijk_to_ras), coarse, smooth=True)
+    plain = sampleVolume(scene.volume(stripes, fine.ijk_to_ras), coarse)
     assert np.abs(smooth - 500).max() < 200 < np.abs(plain - 500).max()
 
 
@@ -141,9 +143,9 @@ def segmentation_of(scene, representation: str, data):
 
 @pytest.mark.parametrize("degrees", [0, 17])
 def test_closed_surfaces(scene, degrees):
-    grid = Grid(MODEL.shape, rotation(degrees) @ MODEL.ijkToRas)
+    grid = Grid(MODEL.shape, rotation(degrees) @ MODEL.ijk_to_ras)
     box, coverage = segmentShape(segmentation_of(scene, "Closed surface", sphere_surface()), "sphere").coverage(grid)
-    assert coverage.sum(dtype=float) * grid.voxelVolume == pytest.approx(4 / 3 * np.pi * 30**3, rel=0.01)
+    assert coverage.sum(dtype=float) * grid.voxel_volume == pytest.approx(4 / 3 * np.pi * 30**3, rel=0.01)
     mask = np.zeros(grid.shape, bool)
     mask[box] = coverage >= 0.5
     assert np.abs(centroid(mask, grid) - (10, 20, 30)).max() < 0.3
@@ -157,7 +159,7 @@ def test_planar_contours_on_planes_of_any_orientation(scene, frame):
     wide = np.pi * (900 - heights**2)
     expected = 2 * (wide - np.where(900 - heights**2 > 225, np.pi * 100, 0)).sum()
     box, coverage = segmentShape(segmentation_of(scene, "Planar contour", contours), "sphere").coverage(MODEL)
-    assert coverage.sum(dtype=float) * MODEL.voxelVolume == pytest.approx(expected, rel=0.01)
+    assert coverage.sum(dtype=float) * MODEL.voxel_volume == pytest.approx(expected, rel=0.01)
     mask = np.zeros(MODEL.shape, bool)
     mask[box] = coverage >= 0.5
     assert np.abs(centroid(mask, MODEL) - (10, 20, 30)).max() < 0.5
@@ -183,7 +185,7 @@ def test_contours_that_are_no_planes_are_refused():
 def test_segments_in_one_layer_and_in_layers_of_their_own(scene):
     grid = Grid((20, 30, 40), lps_grid((2, 2, 2)))
     first, second = ball(grid.shape, (10, 15, 12), 5), ball(grid.shape, (10, 15, 28), 6)
-    shared = oriented_image(first + 2 * second.astype(np.uint8), grid.ijkToRas)
+    shared = oriented_image(first + 2 * second.astype(np.uint8), grid.ijk_to_ras)
     node = scene.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "shared")
     for value, name in ((1, "a"), (2, "b")):
         segment = slicer.vtkSegment()
@@ -191,7 +193,7 @@ def test_segments_in_one_layer_and_in_layers_of_their_own(scene):
         segment.SetLabelValue(value)
         segment.AddRepresentation("Binary labelmap", shared)
         node.GetSegmentation().AddSegment(segment, name)
-    apart = scene.segmentation({"a": first, "b": second, "both": first | second}, grid.ijkToRas)
+    apart = scene.segmentation({"a": first, "b": second, "both": first | second}, grid.ijk_to_ras)
     for name, mask in (("a", first), ("b", second)):
         for segmentation in (node, apart):
             box, inside = segmentShape(segmentation, name).inside(grid)
@@ -203,7 +205,7 @@ def test_segments_in_one_layer_and_in_layers_of_their_own(scene):
 
 def test_empty_missing_and_shapeless_segments(scene):
     grid = Grid((8, 8, 8), lps_grid((2, 2, 2)))
-    node = scene.segmentation({"empty": np.zeros(grid.shape, bool)}, grid.ijkToRas)
+    node = scene.segmentation({"empty": np.zeros(grid.shape, bool)}, grid.ijk_to_ras)
     shape = segmentShape(node, "empty")
     assert not len(shape.corners()) and not shape.coverage(MODEL)[1].size and not shape.inside(MODEL)[1].size
     with pytest.raises(DeepDoseError, match="no segment 'other'"):
@@ -218,7 +220,7 @@ def test_empty_missing_and_shapeless_segments(scene):
 
 def test_non_linear_transforms_are_refused_with_words(scene):
     grid = Grid((8, 8, 8), lps_grid((2, 2, 2)))
-    volume = scene.volume(np.zeros(grid.shape, np.int16), grid.ijkToRas, "CT")
+    volume = scene.volume(np.zeros(grid.shape, np.int16), grid.ijk_to_ras, "CT")
     warp = scene.scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "Warp")
     spline = vtk.vtkThinPlateSplineTransform()
     landmarks = [vtk.vtkPoints(), vtk.vtkPoints()]
@@ -241,10 +243,10 @@ def test_volume_without_voxels_is_refused(scene):
 def test_model_grid_of_an_openkbp_volume_is_its_own_whatever_its_axes(scene):
     spacing = (2.5, 4.1, 4.1)
     own = Grid((128, 128, 128), lps_grid(spacing, (-100, -90, 30)))
-    target = [segmentShape(scene.segmentation({"t": ball(own.shape, (60, 60, 60), 5)}, own.ijkToRas), "t")]
-    assert modelGrid(scene.volume(np.zeros(own.shape, np.int16), own.ijkToRas), target).sameAs(own)
-    flipped = own.ijkToRas @ np.array([[0, 0, -1, 127], [0, -1, 0, 127], [1, 0, 0, 0], [0, 0, 0, 1.0]])
-    assert modelGrid(scene.volume(np.zeros(own.shape, np.int16), flipped), target).sameAs(own)
+    target = [segmentShape(scene.segmentation({"t": ball(own.shape, (60, 60, 60), 5)}, own.ijk_to_ras), "t")]
+    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), own.ijk_to_ras)), target).same_as(own)
+    flipped = own.ijk_to_ras @ np.array([[0, 0, -1, 127], [0, -1, 0, 127], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target).same_as(own)
 
 
 def test_sampling_an_array_with_its_own_grid_is_the_identity():

@@ -86,7 +86,7 @@ def test_dose_on_another_grid_is_the_same_dose(scene, nodes, tiny_model, output)
     on_model = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model)).doseNode
     other = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model), outputGrid=output).doseNode
     like = {"ct": ct, "reference": plan}[output]
-    assert volumeGrid(other).sameAs(volumeGrid(like)) and other.GetTransformNodeID() == transform.GetID()
+    assert volumeGrid(other).same_as(volumeGrid(like)) and other.GetTransformNodeID() == transform.GetID()
     assert np.allclose(sampleVolume(other, volumeGrid(on_model)), slicer.util.arrayFromVolume(on_model), atol=1e-3)
 
 
@@ -159,7 +159,7 @@ def test_unknown_model_and_settings_are_refused(nodes, tiny_model):
     ct, segmentation, _ = nodes
     for settings, words in (({"model": "nothing"}, "no such model"), ({"outputGrid": "reference"}, "reference dose"),
                             ({"metrics": "D95"}, "D95"), ({"goals": "nothing"}, "nothing"),
-                            ({"device": "abacus"}, "abacus")):
+                            ({"device": "abacus"}, "abacus"), ({"gantryAngles": [0]}, "takes no gantry angles")):
         with pytest.raises(DeepDoseError, match=words):
             workflow.predictDose(ct, segmentation, **{"model": str(tiny_model), **settings})
 
@@ -252,7 +252,8 @@ def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_mo
     out = tmp_path / "out"
     assert main(["predict", str(folder), "-o", str(out), "--model", str(tiny_model), "--reference",
                  str(folder / "dose.nrrd")]) == 0
-    assert {path.name for path in out.iterdir()} == {"dose.nrrd", "dvh.csv", "metrics.csv", "report.png"}
+    assert {path.name for path in out.iterdir()} == {"dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png",
+                                                     "result.json"}
     assert "dose error" in capsys.readouterr().out
 
 

@@ -132,6 +132,11 @@ def test_wrong_settings_are_named(panel):
     assert "nonsense" in panel.ui.reasonLabel.text
     panel.ui.extraMetricsLineEdit.text = "D2%"
     assert panel.ui.predictButton.enabled
+    panel.ui.gantryAnglesLineEdit.text = "0, forty"
+    assert "forty" in panel.ui.reasonLabel.text and not panel.ui.predictButton.enabled
+    panel.ui.gantryAnglesLineEdit.text = "0, 72, 144"
+    assert panel.ui.predictButton.enabled
+    panel.ui.gantryAnglesLineEdit.text = ""
     panel.ui.referenceDoseSelector.setCurrentNode(None)
     panel.ui.outputGridComboBox.setCurrentIndex(2)
     assert "reference dose" in panel.ui.reasonLabel.text
@@ -435,7 +440,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     session.wait()
     assert rows(panel) == shown
     assert panel.ui.scoresLabel.text == scores
-    assert panel.ui.mirrorCheckBox.checked
+    assert not panel.ui.mirrorCheckBox.checked  # on by default
     assert panel.ui.metricsTable.mrmlTableNode() is not None
     assert not panel.ui.outOfDateFrame.visible
     assert panel.ui.exportButton.enabled

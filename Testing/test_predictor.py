@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.channels import ChannelSpec
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
+from DeepDosePredictLib.core.gantry_angles import parse_gantry_angles
 from DeepDosePredictLib.core.model_file import load_model
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.core.rois import mirrored_name
@@ -160,3 +161,29 @@ def test_other_prescriptions_are_served_on_request_in_units_of_the_highest(case,
 def test_notes_of_the_case_come_back_as_warnings(case, tiny_model):
     noted = replace(case, notes=("the CT ends inside the neck",))
     assert "the CT ends inside the neck" in Predictor(load_model(tiny_model), "cpu").predict(noted).warnings
+
+
+def test_gantry_angles_are_the_models_or_the_users(tmp_path, case, tiny_model):
+    nine = tuple(range(0, 360, 40))
+    model = load_model(make_model(tmp_path / "beams.safetensors",
+                                  spec=ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=nine)))
+    trained, same, three = (Predictor(model, "cpu", gantry_angles=angles).predict(case)
+                            for angles in (None, [angle + 360 for angle in reversed(nine)], (0, 120, 240)))
+    np.testing.assert_allclose(same.dose, trained.dose, atol=0.5)
+    assert not any("beams" in warning for warning in (*trained.warnings, *same.warnings))
+    assert np.abs(three.dose - trained.dose).max() > 0.5
+    assert any("beams from 0, 120, 240 degrees" in warning for warning in three.warnings)
+    with pytest.raises(ModelError, match="takes no gantry angles"):
+        Predictor(load_model(tiny_model), "cpu", gantry_angles=nine)
+
+
+@pytest.mark.parametrize(("text", "angles"), [
+    ("", None), (" ", None), ("0, 40;80", (0, 40, 80)), ("-40 400.5", (320, 40.5)), ("0,360,0", (0,))])
+def test_gantry_angles_as_text(text, angles):
+    assert parse_gantry_angles(text) == angles
+
+
+@pytest.mark.parametrize("text", ["0, forty", "nan", "inf", ",".join(map(str, range(100)))])
+def test_wrong_gantry_angles_are_named(text):
+    with pytest.raises(DeepDoseError, match="Gantry angles"):
+        parse_gantry_angles(text)

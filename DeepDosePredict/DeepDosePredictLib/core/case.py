@@ -30,6 +30,7 @@ class Case:
         dose: (K, J, I) float32 reference dose in Gy, >= 0, or None where there is none.
         origin: (x, y, z) of the centre of voxel (0, 0, 0) in mm, LPS.
         notes: what the user should know about how the case was made, in words; predictions repeat it.
+        dicom: what a dose written as DICOM must refer to; passed on as it is, None where the case is not from DICOM.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Case:
     dose: np.ndarray | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     notes: tuple[str, ...] = ()
+    dicom: object | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.name))

@@ -23,9 +23,11 @@ from torch import Tensor
 from .beams import beam_dose
 from .bitmask import RoiMask, decode
 from .errors import ModelError
+from .gantry_angles import MAX_BEAMS
 from .rois import OARS, PTVS, mirrored_name, prescription
 
 SPACING_UNIT_MM = 4.0
+MAX_CHANNELS, MAX_PRESCRIPTION = 64, 1000.0
 DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
 
 _PLAIN = ("ct", "dose_mask", "beam_dose", "spacing/k", "spacing/i")
@@ -55,12 +57,14 @@ class ChannelSpec:
             known = name in _PLAIN or (kind == "roi" and roi) or (kind == "ptv" and prescription(roi))
             if not known:
                 raise ModelError(f"unknown input channel {name!r}; known are {', '.join(_PLAIN)}, roi/NAME, ptv/PTVxx")
-        if len(set(self.names)) != len(self.names) or not self.names:
-            raise ModelError(f"a model needs distinct input channels, not {list(self.names)}")
+        if len(set(self.names)) != len(self.names) or not 0 < len(self.names) <= MAX_CHANNELS:
+            raise ModelError(f"a model needs 1 to {MAX_CHANNELS} distinct input channels, not {list(self.names)[:99]}")
         object.__setattr__(self, "gantry_angles", tuple(float(angle) for angle in self.gantry_angles))
-        if ("beam_dose" in self.names) != bool(self.gantry_angles) or not all(map(math.isfinite, self.gantry_angles)):
+        if ("beam_dose" in self.names) != bool(self.gantry_angles) or len(self.gantry_angles) > MAX_BEAMS or not all(
+                map(math.isfinite, self.gantry_angles)):
             raise ModelError(f"the channel beam_dose goes with gantry angles, not {list(self.gantry_angles)}")
-        if not (self.prescription > 0 and self.hu_window[0] < self.hu_window[1]):
+        low, high = self.hu_window
+        if not (0 < self.prescription < MAX_PRESCRIPTION and -math.inf < low < high < math.inf):
             raise ModelError(f"impossible prescription or HU window: {self.prescription}, {self.hu_window}")
 
     def rois(self) -> tuple[str, ...]:

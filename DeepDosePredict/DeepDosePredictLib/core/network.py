@@ -50,8 +50,8 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
         object.__setattr__(self, "dilations", tuple(self.dilations))
-        if len(self.widths) != 3 or not self.dilations:
-            raise ValueError(f"DeepDoseNet needs three widths and at least one dilation, not {self}")
+        if len(self.widths) != 3 or not 0 < len(self.dilations) <= 16:
+            raise ValueError("DeepDoseNet needs three widths and 1 to 16 dilations")
         counts = (self.in_channels, *self.widths, self.growth, *self.dilations, self.head_channels, self.group_size)
         if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts):
             raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")

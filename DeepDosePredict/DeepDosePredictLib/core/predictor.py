@@ -6,7 +6,7 @@ import copy
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from .case import Case, dose_box
 from .channels import build_channels, rough_plan, target_slots
 from .device import autocast_dtype, select_device
 from .errors import ModelError
+from .gantry_angles import same_angles
 from .model_file import Model
 from .rois import prescription
 
@@ -48,10 +49,18 @@ class Predictor:
         device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
             device computes fast in it.
         mirror: average with the prediction of the mirrored patient (twice the time); None takes the model's default.
+        gantry_angles: of the beams to plan for, in degrees, for a model that takes them; None takes those it was
+            trained with. ModelError for a model that takes none.
     """
 
-    def __init__(self, model: Model, device: str = "auto", mirror: bool | None = None):
+    def __init__(self, model: Model, device: str = "auto", mirror: bool | None = None,
+                 gantry_angles: Sequence[float] | None = None):
         self.model = model
+        self.channels = model.contract.channels
+        if gantry_angles is not None:
+            if not self.channels.gantry_angles:
+                raise ModelError(f"model {model.contract.name} {model.contract.version} takes no gantry angles")
+            self.channels = replace(self.channels, gantry_angles=gantry_angles)
         self.mirror = model.contract.mirror if mirror is None else mirror
         self._move_to(select_device(device))
 
@@ -102,6 +111,9 @@ class Predictor:
         present = case.rois.present()
         if missing := [roi for roi in spec.rois() if prescription(roi) is None and roi not in present]:
             warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
+        if not same_angles(self.channels.gantry_angles, spec.gantry_angles):
+            warnings.append(f"beams from {_angles(self.channels.gantry_angles)} degrees; model {contract.name} was"
+                            f" trained with {_angles(spec.gantry_angles)}")
         return warnings
 
     def _check_prescriptions(self, name: str, targets: Sequence[str], any_prescription: bool) -> list[str]:
@@ -125,7 +137,7 @@ class Predictor:
         ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
         bits = to_tensor(case.rois.bits[box])[None].to(self.device)
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
-        spec = self.model.contract.channels
+        spec = self.channels
         slots = target_slots(case.targets(), spec)
         beams = None
         if spec.gantry_angles:
@@ -152,6 +164,10 @@ class Predictor:
 
 def _levels(targets: Sequence[str]) -> str:
     return "/".join(f"{level:g}" for level in sorted(map(prescription, targets), reverse=True))
+
+
+def _angles(angles: Sequence[float]) -> str:
+    return ", ".join(f"{angle:g}" for angle in sorted(angle % 360 for angle in angles))
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -153,6 +153,38 @@ def check_roles(roles: Mapping[str, object], names: Mapping[str, str]) -> Roles:
     return result
 
 
+def resolved_roles(names: Mapping[str, str], roles: Mapping[str, object] | None,
+                   where: str) -> tuple[Roles, tuple[str, ...]]:
+    """Checked roles, matched by names if none are given, and in words what remained open.
+
+    DeepDoseError where a name does not settle which structure is a target or an organ, or where no target is left.
+
+    Args:
+        names: {ID: name}.
+        where: what the structures come from, for messages.
+    """
+    if not names:
+        raise DeepDoseError(f"{where}: it has no segments; contour the PTVs and organs first")
+    warnings: list[str] = []
+    if roles is None:
+        matches = match_structures(names)
+        for match in matches:
+            named = ", ".join(names[segment] for segment in match.candidates)
+            if match.candidates and prescription(match.role) is not None:
+                raise DeepDoseError(f"{match.note}; give its role, for instance roles={{'{match.role}': '{named}'}}")
+            if len(match.candidates) > 1:
+                raise DeepDoseError(f"{where}: {match.role} may be {named}; give roles={{'{match.role}': ...}}")
+            if match.candidates:
+                warnings.append(f"{match.role}: {named} was not taken for it ({match.note})")
+            elif match.note:
+                warnings.append(match.note)
+        roles = roles_of(matches)
+    roles = check_roles(roles, names)
+    if not any(prescription(role) is not None for role in roles):
+        raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
+    return roles, tuple(warnings)
+
+
 def _segment(text: str, names: Mapping[str, str], role: str) -> str:
     if text in names:
         return text
@@ -172,22 +204,31 @@ def roles_from_json(text: str) -> Roles:
     try:
         content = json.loads(text) if text else {}
         return {str(role): tuple(map(str, segments)) for role, segments in content.items()}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise DeepDoseError(f"the structure roles are damaged ({error}); match the structures again") from error
+
+
+def tg263_name(role: str) -> str:
+    """TG-263 primary name of an organ or the body contour; the role itself where there is none."""
+    return _table()[role]["tg263"] or role
 
 
 @functools.cache
 def structure_names() -> dict[str, tuple[frozenset[str], dict[str, str]]]:
     """{role: (normalised names, {normalised related name: what it is})}."""
+    return {
+        role: (frozenset(map(normalised, (role, entry["tg263"] or role, *entry["names"]))),
+               {normalised(name): words for name, words in entry["related"].items()})
+        for role, entry in _table().items()
+    }
+
+
+@functools.cache
+def _table() -> dict[str, dict]:
     here = Path(__file__).resolve()
     folders = (here.parents[1] / "Resources", here.parents[2] / "Resources")
     path = next((f / "StructureNames.json" for f in folders if (f / "StructureNames.json").is_file()), folders[1])
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))["structures"]
+        return json.loads(path.read_text(encoding="utf-8"))["structures"]
     except (OSError, ValueError, KeyError) as error:
         raise DeepDoseError(f"{path}: the table of structure names cannot be read ({error}); install again") from error
-    return {
-        role: (frozenset(map(normalised, (role, entry["tg263"] or role, *entry["names"]))),
-               {normalised(name): words for name, words in entry["related"].items()})
-        for role, entry in content.items()
-    }

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-import slicer
-
-from ..body import derived_dose_mask, ends_near, find_body
-from ..core.bitmask import RoiMask
-from ..core.case import DOSE_LIMIT_GY, Case
-from ..core.errors import CaseError
-from ..core.rois import DOSE_MASK, OARS, is_target, mirrored_name, prescription
-from ..core.structure_names import EXTERNAL, Roles
-from .geometry import Grid, sampleVolume, volumeGrid
-from .model_grid import beyond, modelGrid
-from .segments import SegmentShape, segmentShape
-
-AIR_HU, NO_CT, HU_LIMITS = -1000, -30000, (-1024, 32767)
-COVERED = 0.5
+from ..clinical_case import check_ct, check_reference_dose, clinical_case
+from ..core.case import Case
+from ..core.structure_names import Roles
+from ..geometry import Grid
+from .geometry import volumeOf
+from .segments import segmentShape
 
 
 def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None) -> tuple[Case, Grid]:
     """Resample CT, structures and reference dose to the model grid; returns the case and the grid.
 
-    The CT is averaged down without aliasing; a voxel belongs to a structure that covers half of it or more, or, where a
-    small structure covers no voxel that far, if it is among the most covered ones that make up its volume. Nested
-    targets are made disjoint, the highest prescription wins.
+    See `clinical_case`.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.
@@ -34,162 +21,22 @@ def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None
     Raises:
         DeepDoseError: names the node or segment that cannot be used and what to do.
     """
+    segmentation = segmentationNode.GetSegmentation()
     checkCt(ctNode)
-    if referenceDoseNode is not None:
-        checkReferenceDose(referenceDoseNode)
-    warnings: list[str] = []
-    shapes = _shapes(segmentationNode, roles, warnings)
-    targets = [shape for role, parts in shapes.items() if is_target(role) for shape in parts]
-    grid = modelGrid(ctNode, targets, shapes.get(EXTERNAL, ()))
-    if (reach := beyond(targets, grid)) > max(grid.spacing) / 2:
-        warnings.append(f"the targets reach {reach:.0f} mm beyond the {_size(grid)} mm that the model sees; there they"
-                        " get no dose")
-    ct = sampleVolume(ctNode, grid, NO_CT, smooth=True)
-    scanned = ct > NO_CT / 2
-    ct = np.where(scanned, np.clip(np.rint(ct), *HU_LIMITS), AIR_HU).astype(np.int16)
-    masks = {role: _united(parts, grid) for role, parts in shapes.items()}
-    if lost := [role for role, mask in masks.items() if is_target(role) and not mask.any()]:
-        raise CaseError(f"{', '.join(lost)} lies outside the {_size(grid)} mm around the other targets that the model"
-                        " sees; check that all contours belong to this CT, or leave it out")
-    _disjoint(masks)
-    doseMask = _doseMask(ct, masks, grid) & scanned
-    _checkTargets(masks, scanned, doseMask, ctNode, warnings)
-    _checkSides(masks, warnings)
-    dose = None if referenceDoseNode is None else _referenceDose(referenceDoseNode, grid, masks, warnings)
-    rois = RoiMask.encode({role: mask for role, mask in masks.items() if role in OARS or is_target(role)})
-    origin = grid.ijkToRas[:3, 3] * (-1, -1, 1)
-    case = Case(ctNode.GetName(), ct, rois, doseMask, grid.spacing, dose, tuple(origin), tuple(warnings))
-    return case, grid
+    structures = {
+        role: [(segmentation.GetSegment(one).GetName() if segmentation.GetSegment(one) else one,
+                segmentShape(segmentationNode, one)) for one in segments]
+        for role, segments in roles.items()
+    }
+    reference = None if referenceDoseNode is None else volumeOf(referenceDoseNode)
+    return clinical_case(volumeOf(ctNode), structures, segmentationNode.GetName(), reference)
 
 
 def checkCt(ctNode) -> None:
     """DeepDoseError if a volume node cannot be a CT."""
-    name = ctNode.GetName()
-    grid = volumeGrid(ctNode)
-    array = slicer.util.arrayFromVolume(ctNode)
-    if array.ndim != 3 or min(grid.shape) < 2:
-        raise CaseError(f"{name}: this is no 3D volume of one value per voxel; choose the CT")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CaseError(f"{name}: the CT has NaN or infinite values; fill them (for instance with -1000) and try again")
-
-
-def _shapes(segmentationNode, roles: Roles, warnings: list[str]) -> dict[str, list[SegmentShape]]:
-    """Shapes of the segments of each role, without empty ones."""
-    segmentation = segmentationNode.GetSegmentation()
-    shapes: dict[str, list[SegmentShape]] = {}
-    for role, segments in roles.items():
-        parts = []
-        for segmentId in segments:
-            shape = segmentShape(segmentationNode, segmentId)
-            if len(shape.corners()):
-                parts.append(shape)
-            else:
-                warnings.append(f"{segmentation.GetSegment(segmentId).GetName()} is empty; it was left out")
-        if parts:
-            shapes[role] = parts
-    if not any(map(is_target, shapes)):
-        raise CaseError(f"{segmentationNode.GetName()}: no PTV has any voxel; contour at least one PTV and give its"
-                        " prescription")
-    return shapes
-
-
-def _united(shapes: Sequence[SegmentShape], grid: Grid) -> np.ndarray:
-    """(K, J, I) bool: voxels that the shapes cover by half or more."""
-    mask = np.zeros(grid.shape, bool)
-    for shape in shapes:
-        box, coverage = shape.coverage(grid)
-        covered = coverage >= COVERED
-        if coverage.any() and not covered.any():
-            most = max(1, round(float(coverage.sum(dtype=np.float64))))
-            covered.flat[np.argsort(-coverage, axis=None, kind="stable")[:most]] = True
-        mask[box] |= covered
-    return mask
-
-
-def _disjoint(masks: dict[str, np.ndarray]) -> None:
-    """Take from each target, in place, what a target of a higher prescription has."""
-    higher = None
-    for role in sorted(filter(is_target, masks), key=prescription, reverse=True):
-        if higher is None:
-            higher = masks[role].copy()
-        else:
-            masks[role] &= ~higher
-            higher |= masks[role]
-
-
-def _doseMask(ct: np.ndarray, masks: Mapping[str, np.ndarray], grid: Grid) -> np.ndarray:
-    if DOSE_MASK in masks:
-        return masks[DOSE_MASK]
-    targets = np.logical_or.reduce([mask for role, mask in masks.items() if is_target(role)])
-    if not targets.any():
-        raise CaseError("the PTVs cover no voxel of the model grid; check that CT and segmentation belong together")
-    body = masks[EXTERNAL] if EXTERNAL in masks else find_body(ct, targets)
-    if not (body & targets).any():
-        where = "the External segment" if EXTERNAL in masks else "any body in the CT"
-        raise CaseError(f"the PTVs lie outside {where}; check that CT and segmentation belong together and that the CT"
-                        " is in HU")
-    if EXTERNAL in masks and ends_near(body, targets, grid.spacing[0]):
-        return body
-    return derived_dose_mask(body, targets, grid.spacing[0])
-
-
-def _checkTargets(masks: Mapping[str, np.ndarray], scanned: np.ndarray, doseMask: np.ndarray, ctNode,
-                  warnings: list[str]) -> None:
-    for role, mask in masks.items():
-        if not is_target(role):
-            continue
-        if not mask.any():
-            warnings.append(f"{role} lies within targets of higher prescriptions")
-            continue
-        if not (mask & doseMask).any():
-            raise CaseError(f"{role} lies outside the body in {ctNode.GetName()}; check that CT and segmentation belong"
-                            " together")
-        unscanned = np.count_nonzero(mask & ~scanned) / np.count_nonzero(mask)
-        if unscanned > 0.001:
-            warnings.append(f"{unscanned:.0%} of {role} lies beyond the end of {ctNode.GetName()}, where there is no"
-                            " dose")
-
-
-def _checkSides(masks: Mapping[str, np.ndarray], warnings: list[str]) -> None:
-    """Left organs must lie to the left of their right twins; I grows to Left."""
-    for role, mask in masks.items():
-        other = masks.get(mirrored_name(role))
-        if role.startswith("Left") and other is not None and mask.any() and other.any():
-            left, right = (np.flatnonzero(m.any((0, 1))).mean() for m in (mask, other))
-            if left < right:
-                warnings.append(f"{role} lies to the right of {mirrored_name(role)}: check their names and the"
-                                " orientation of the patient")
-
-
-def _referenceDose(node, grid: Grid, masks: Mapping[str, np.ndarray], warnings: list[str]) -> np.ndarray:
-    """(K, J, I) float32 Gy of the reference dose on the model grid."""
-    dose = sampleVolume(node, grid)
-    if dose.min() < 0:
-        warnings.append(f"{node.GetName()} has negative values, down to {dose.min():.2f} Gy; they were read as 0")
-        dose = np.maximum(dose, 0)
-    target = max((role for role in masks if is_target(role) and masks[role].any()), key=prescription, default=None)
-    if target is None or not dose.any():
-        raise CaseError(f"{node.GetName()}: the reference dose is 0 everywhere around the PTVs; check that it"
-                        " belongs to this CT")
-    mean, level = float(dose[masks[target]].mean()), prescription(target)
-    if not 0.5 * level < mean < 1.5 * level:
-        warnings.append(f"{node.GetName()} gives {target} {mean:.1f} Gy on average, not about {level:g} Gy: check its"
-                        " unit and that it is the whole plan's dose")
-    return dose
+    check_ct(volumeOf(ctNode))
 
 
 def checkReferenceDose(node) -> None:
     """DeepDoseError if a volume node cannot be a dose in Gy."""
-    volumeGrid(node)
-    array = slicer.util.arrayFromVolume(node)
-    if array.ndim != 3:
-        raise CaseError(f"{node.GetName()}: this is no volume of one value per voxel; choose the reference dose")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise CaseError(f"{node.GetName()}: the reference dose has NaN or infinite values; export it again")
-    if array.max() > DOSE_LIMIT_GY:
-        raise CaseError(f"{node.GetName()}: the reference dose reaches {array.max():g}, too high for Gy; if it is in"
-                        " cGy, divide it by 100, if it is a CT, choose another volume")
-
-
-def _size(grid: Grid) -> str:
-    return "x".join(f"{n * step:.0f}" for n, step in zip(grid.shape[::-1], grid.spacing[::-1], strict=True))
+    check_reference_dose(volumeOf(node))

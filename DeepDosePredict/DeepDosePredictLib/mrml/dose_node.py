@@ -40,11 +40,11 @@ def createDoseNode(dose: np.ndarray, grid: Grid, ctNode, prescription: float, ou
         raise DeepDoseError("output grid 'reference' needs a reference dose; choose one or another grid")
     node = ctNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{ctNode.GetName()} predicted dose")
     if like is None:
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid.ijkToRas))
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
     else:
         target = volumeGrid(like)
         dose = sample(dose, grid, target)
-        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.linalg.inv(linearToWorld(like)) @ target.ijkToRas))
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.linalg.inv(linearToWorld(like)) @ target.ijk_to_ras))
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
     slicer.util.updateVolumeFromArray(node, np.maximum(dose, 0, dtype=np.float32))
     for key, value in (provenance or {}).items():

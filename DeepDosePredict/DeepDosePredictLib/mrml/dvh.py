@@ -77,7 +77,7 @@ class OversampledDoseNode(OversampledDose):
         if dose.ndim != 3:
             raise DeepDoseError(f"{node.GetName()}: a dose has one number for each voxel; choose a scalar volume")
         try:
-            super().__init__(dose, self.grid.voxelVolume)
+            super().__init__(dose, self.grid.voxel_volume)
         except ValueError as error:
             raise DeepDoseError(f"{node.GetName()}: {error}; load or export the dose again") from error
         self.fine = self.grid.refined((OVERSAMPLING,) * 3)
@@ -118,7 +118,7 @@ def _masks(segmentationNode, segmentId: str, doses: Mapping[str, OversampledDose
     if not len(shape.corners()):
         raise DeepDoseError(whyEmpty(segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()))
     for label, dose in doses.items():
-        same = (masks[other] for other in masks if doses[other].fine.sameAs(dose.fine))
+        same = (masks[other] for other in masks if doses[other].fine.same_as(dose.fine))
         masks[label] = next(same, None) or shape.inside(dose.fine)
     return masks
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import slicer
 
 from ..core.case import Case
-from ..core.errors import CaseError
+from ..core.errors import CaseError, DeepDoseError
 from ..io.cases import CT, DOSE, SEGMENTATION
-from ..io.nrrd_case import read_nrrd
+from ..io.nrrd_file import read_nrrd
 from .case_from_nodes import caseFromNodes
 from .workflow import resolvedRoles
 
@@ -41,8 +41,11 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None,
     if dosePath or (folder / DOSE).exists():
         dose = _read(scene, dosePath or folder / DOSE, "vtkMRMLScalarVolumeNode",
                      slicer.vtkMRMLVolumeArchetypeStorageNode())
-    resolved, notes = resolvedRoles(segmentation, roles)
-    case, _ = caseFromNodes(ct, segmentation, resolved, dose)
+    try:
+        resolved, notes = resolvedRoles(segmentation, roles)
+        case, _ = caseFromNodes(ct, segmentation, resolved, dose)
+    except DeepDoseError as error:
+        raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
     return replace(case, name=folder.resolve().name, notes=(*notes, *case.notes))
 
 

@@ -32,7 +32,7 @@ def _volume(node) -> str:
     if node is None or node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
         return ""
     try:
-        place = _numbers(volumeGrid(node).ijkToRas)
+        place = _numbers(volumeGrid(node).ijk_to_ras)
     except DeepDoseError as error:
         place = str(error)
     content = _once(node.GetImageData(), 0, lambda: _crc(slicer.util.arrayFromVolume(node)))
@@ -62,7 +62,7 @@ def _segment(segmentationNode, segmentId: str) -> str:
     except DeepDoseError as error:
         return str(error)
     if isinstance(shape, LabelmapShape):
-        place = np.linalg.inv(linearToWorld(segmentationNode)) @ shape.grid.ijkToRas
+        place = np.linalg.inv(linearToWorld(segmentationNode)) @ shape.grid.ijk_to_ras
         return f"{_numbers(place)} {shape.mask.shape} {_crc(shape.mask)}" if shape.mask.size else ""
     assert isinstance(shape, SurfaceShape)
     points = shape.surface.GetPoints()

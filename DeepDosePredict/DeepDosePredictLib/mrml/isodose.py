@@ -79,7 +79,7 @@ def _surfaces(dose: np.ndarray, grid: Grid, levels: Sequence[float]) -> vtk.vtkP
     contours.ComputeScalarsOn()
     for number, level in enumerate(levels):
         contours.SetValue(number, level)
-    matrix = grid.ijkToRas.copy()
+    matrix = grid.ijk_to_ras.copy()
     matrix[:3, 3] -= matrix[:3, :3].sum(axis=1)
     transform = vtk.vtkTransform()
     transform.SetMatrix(slicer.util.vtkMatrixFromArray(matrix))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +19,9 @@ from ..core.structure_names import (
     EXTERNAL,
     Match,
     Roles,
-    check_roles,
     is_help_structure,
     match_structures,
-    roles_of,
+    resolved_roles,
     roles_to_json,
 )
 from ..models import find_model
@@ -108,6 +107,7 @@ def checkInputs(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
 def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None,
                 model: str | None = None, device: str = "auto", mirror: bool | None = None, outputGrid: str = "model",
                 goals: str | None = DEFAULT_GOALS, metrics: str = "",
+                gantryAngles: Sequence[float] | None = None,
                 progress: Callable[[float, str], None] | None = None) -> PredictionResult:
     """Predict the dose of a patient and put dose, DVHs, chart and comparison into the scene of the CT.
 
@@ -121,6 +121,7 @@ def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
         outputGrid: "model", "ct" or "reference".
         goals: template of clinical goals, by name or path; None for none.
         metrics: more DVH metrics for every structure, such as "D2%, V20Gy, D0.03cc".
+        gantryAngles: of the beams, in degrees; None takes those that the model was trained with.
         progress: called with the part done (0 to 1) and what is being done.
 
     Raises:
@@ -140,7 +141,8 @@ def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
     report(0.05, "Reading CT and structures")
     case, grid = caseFromNodes(ctNode, segmentationNode, resolved, referenceDoseNode)
     report(0.35, "Predicting the dose")
-    predictor = _predictor(str(find_model(model)), find_model(model).stat().st_mtime_ns, device, mirror)
+    predictor = _predictor(str(find_model(model)), find_model(model).stat().st_mtime_ns, device, mirror,
+                           None if gantryAngles is None else tuple(gantryAngles))
     prediction = predictor.predict(case, any_prescription=True)
     warnings = (*matchWarnings, *prediction.warnings)
     report(0.7, "Placing the dose in the scene")
@@ -208,38 +210,17 @@ def torchProblem() -> str:
 
 
 @functools.lru_cache(maxsize=2)
-def _predictor(path: str, modified: int, device: str, mirror: bool | None):
+def _predictor(path: str, modified: int, device: str, mirror: bool | None, gantryAngles: tuple[float, ...] | None):
     """The predictor of a model file, kept for the next patient."""
     from ..core.model_file import load_model
     from ..core.predictor import Predictor
 
-    return Predictor(load_model(path), device, mirror)
+    return Predictor(load_model(path), device, mirror, gantryAngles)
 
 
 def resolvedRoles(segmentationNode, roles: Mapping | None) -> tuple[Roles, tuple[str, ...]]:
     """Checked roles, matched by names if none are given, and what remained open."""
-    names = segmentNames(segmentationNode)
-    where = segmentationNode.GetName()
-    if not names:
-        raise DeepDoseError(f"{where}: it has no segments; contour the PTVs and organs first")
-    warnings: list[str] = []
-    if roles is None:
-        matches = match_structures(names)
-        for match in matches:
-            named = ", ".join(names[segment] for segment in match.candidates)
-            if match.candidates and is_target(match.role):
-                raise DeepDoseError(f"{match.note}; give its role, for instance roles={{'{match.role}': '{named}'}}")
-            if len(match.candidates) > 1:
-                raise DeepDoseError(f"{where}: {match.role} may be {named}; give roles={{'{match.role}': ...}}")
-            if match.candidates:
-                warnings.append(f"{match.role}: {named} was not taken for it ({match.note})")
-            elif match.note:
-                warnings.append(match.note)
-        roles = roles_of(matches)
-    roles = check_roles(roles, names)
-    if not any(map(is_target, roles)):
-        raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
-    return roles, tuple(warnings)
+    return resolved_roles(segmentNames(segmentationNode), roles, segmentationNode.GetName())
 
 
 def _roleWarnings(roles: Roles) -> list[str]:
@@ -272,6 +253,7 @@ def _provenance(ctNode, segmentationNode, roles: Roles, case: Case, predictor, p
         "Roles": roles_to_json({role: [names[s] for s in segments] for role, segments in roles.items()}),
         "Prescription": f"{_highest(case):g} Gy",
         "Mirrored": "yes" if predictor.mirror else "no",
+        "GantryAngles": ", ".join(f"{angle:g}" for angle in predictor.channels.gantry_angles),
         "Device": prediction.device,
         "Created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "Use": RESEARCH_USE,

@@ -40,7 +40,8 @@ class DeepDosePredictParameterNode:
         model: key of an installed model or path of a model file; "" for the default.
         roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
     Settings:
-        device, mirror, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy".
+        device, mirror, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
+        gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
     Results:
         dose, metricsTable, chart, difference, isodose: nodes; scores and warnings: text;
         fingerprint: of the inputs and settings that they were made with.
@@ -55,10 +56,11 @@ class DeepDosePredictParameterNode:
     rolesSegmentation: slicer.vtkMRMLSegmentationNode
 
     device: Device = Device.auto
-    mirror: bool = False
+    mirror: bool = True
     outputGrid: OutputGrid = OutputGrid.model
     goals: str = "head-and-neck"
     extraMetrics: str
+    gantryAngles: str
 
     dose: slicer.vtkMRMLScalarVolumeNode
     metricsTable: slicer.vtkMRMLTableNode

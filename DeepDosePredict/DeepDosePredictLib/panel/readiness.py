@@ -5,6 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ..core.errors import DeepDoseError
+from ..core.gantry_angles import parse_gantry_angles
 from ..mrml import workflow
 from ..mrml.comparison import parseMetrics
 from .parameter_node import OutputGrid
@@ -29,6 +30,7 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
         return _("Select a reference dose, or another dose grid under Advanced."), ()
     try:
         parseMetrics(parameters.extraMetrics)
+        parse_gantry_angles(parameters.gantryAngles)
     except DeepDoseError as error:
         return str(error), ()
     check = workflow.checkInputs(parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles,

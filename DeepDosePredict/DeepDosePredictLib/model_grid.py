@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..body import find_body
-from ..core.case import GRID
-from .geometry import Grid, sampleVolume, volumeGrid
-from .segments import SegmentShape
+from .body import find_body
+from .core.case import GRID
+from .geometry import Grid, Volume
+from .shapes import Shape
 
 SPACING = (2.5, 3.906, 3.906)
 """(k, j, i) mm: the commonest spacing among the training patients."""
@@ -18,28 +18,28 @@ COARSE_MM = 8.0
 _LPS = np.diag([-1.0, -1, 1])
 
 
-def modelGrid(ctNode, targets: Sequence[SegmentShape], external: Sequence[SegmentShape] = ()) -> Grid:
+def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] = ()) -> Grid:
     """The grid that the network works on: LPS-aligned, 128 voxels along each axis.
 
     A CT that is such a grid already, with a spacing that the training patients had, keeps it. Otherwise the grid has
     the commonest training spacing; axially it is centred on the targets, in plane on the body around them.
     """
-    own = _lpsAligned(volumeGrid(ctNode))
-    if own and own.shape == GRID and _trainedSpacing(own.spacing):
+    own = _lps_aligned(ct.grid)
+    if own and own.shape == GRID and _trained_spacing(own.spacing):
         return own
     low, high = _extent(targets)
-    bodyLow, bodyHigh = _extent(external) if external else _bodyExtent(ctNode, targets)
+    body_low, body_high = _extent(external) if external else _body_extent(ct, targets)
     size = np.array(SPACING[::-1]) * GRID[::-1]
-    centre = (bodyLow + bodyHigh) / 2
+    centre = (body_low + body_high) / 2
     centre[2] = (low[2] + high[2]) / 2
     # The targets come first where a wide body would push them out.
     room = (size - (high - low)) / 2
     middle = (low + high) / 2
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
-    return lpsGrid(GRID, SPACING, centre)
+    return lps_grid(GRID, SPACING, centre)
 
 
-def lpsGrid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.ndarray) -> Grid:
+def lps_grid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.ndarray) -> Grid:
     """LPS-aligned grid around a point (RAS, mm)."""
     matrix = np.eye(4)
     matrix[:3, :3] = _LPS * np.asarray(spacing)[::-1]
@@ -47,42 +47,42 @@ def lpsGrid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.nd
     return Grid(tuple(shape), matrix)
 
 
-def beyond(shapes: Sequence[SegmentShape], grid: Grid) -> float:
+def beyond(shapes: Sequence[Shape], grid: Grid) -> float:
     """How far in mm the shapes' bounding box reaches out of the grid; 0 where it fits."""
     low, high = _extent(shapes)
     corners = grid.corners()
     return float(max(0, (corners.min(0) - low).max(), (high - corners.max(0)).max()))
 
 
-def _extent(shapes: Sequence[SegmentShape]) -> tuple[np.ndarray, np.ndarray]:
+def _extent(shapes: Sequence[Shape]) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest RAS coordinates of shapes that have any."""
     points = np.concatenate([shape.corners() for shape in shapes])
     return points.min(0), points.max(0)
 
 
-def _bodyExtent(ctNode, targets: Sequence[SegmentShape]) -> tuple[np.ndarray, np.ndarray]:
+def _body_extent(ct: Volume, targets: Sequence[Shape]) -> tuple[np.ndarray, np.ndarray]:
     """Extent of the body in the slices of the targets, roughly; of the targets where no body is found."""
     low, high = _extent(targets)
-    corners = volumeGrid(ctNode).corners()
+    corners = ct.grid.corners()
     reach = np.stack((corners.min(0), corners.max(0)))
     reach[:, 2] = low[2], high[2]
     shape = [int(n) for n in np.ceil(np.ptp(reach, axis=0) / COARSE_MM)[::-1] + 1]
-    coarse = lpsGrid(tuple(shape), (COARSE_MM,) * 3, reach.mean(0))
+    coarse = lps_grid(tuple(shape), (COARSE_MM,) * 3, reach.mean(0))
     inside = np.zeros(coarse.shape, bool)
     for target in targets:
         box, mask = target.inside(coarse)
         inside[box] |= mask
-    body = find_body(sampleVolume(ctNode, coarse, background=-1000), inside)
+    body = find_body(ct.sampled(coarse, background=-1000), inside)
     if not body.any():
         return low, high
     used = np.argwhere(body)[:, ::-1]
-    ends = np.stack((used.min(0) - 0.5, used.max(0) + 0.5)) @ coarse.ijkToRas[:3, :3].T + coarse.ijkToRas[:3, 3]
+    ends = np.stack((used.min(0) - 0.5, used.max(0) + 0.5)) @ coarse.ijk_to_ras[:3, :3].T + coarse.ijk_to_ras[:3, 3]
     return ends.min(0), ends.max(0)
 
 
-def _lpsAligned(grid: Grid) -> Grid | None:
+def _lps_aligned(grid: Grid) -> Grid | None:
     """The same voxels with I, J, K to Left, Posterior, Superior; None if the axes are oblique."""
-    steps = grid.ijkToRas[:3, :3]
+    steps = grid.ijk_to_ras[:3, :3]
     directions = steps / np.linalg.norm(steps, axis=0)
     if not np.allclose(np.abs(directions), np.abs(np.rint(directions)), atol=1e-4):
         return None
@@ -91,9 +91,9 @@ def _lpsAligned(grid: Grid) -> Grid | None:
         return None
     spacing = np.linalg.norm(steps, axis=0)[axes]
     shape = np.array(grid.shape[::-1])[axes]
-    return lpsGrid(tuple(int(n) for n in shape[::-1]), spacing[::-1], grid.corners().mean(0))
+    return lps_grid(tuple(int(n) for n in shape[::-1]), spacing[::-1], grid.corners().mean(0))
 
 
-def _trainedSpacing(spacing: tuple[float, float, float]) -> bool:
-    (lowK, highK), (low, high) = TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE
-    return lowK <= spacing[0] <= highK and all(low <= s <= high for s in spacing[1:])
+def _trained_spacing(spacing: tuple[float, float, float]) -> bool:
+    (low_k, high_k), (low, high) = TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE
+    return low_k <= spacing[0] <= high_k and all(low <= s <= high for s in spacing[1:])

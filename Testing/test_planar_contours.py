@@ -1,0 +1,93 @@
+"""Contours to labelmaps: areas of known shapes, holes, keyholes, planes left out, parts, planes of any orientation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.io.dicom.outlines import outlines
+from DeepDosePredictLib.planar_contours import contours_to_labelmap, filled
+
+
+def square(size: float, z: float = 0.0, centre=(0.0, 0.0)) -> np.ndarray:
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * size / 2 + centre
+    return np.column_stack((corners, np.full(4, z)))
+
+
+def volume(contours) -> float:
+    mask, grid = contours_to_labelmap(contours, "s")
+    return mask.sum() * grid.voxel_volume
+
+
+def stack(*heights: float, **of) -> list[np.ndarray]:
+    return [square(**{"size": 40.0, **of}, z=z) for z in heights]
+
+
+def test_slabs_are_as_thick_as_the_planes_are_apart():
+    assert volume(stack(0, 2.5, 5, 7.5)) == pytest.approx(40 * 40 * 10, rel=0.01)
+    assert volume(stack(0, -3, 3)) == pytest.approx(40 * 40 * 9, rel=0.01)
+    assert volume(stack(1.7)) == pytest.approx(40 * 40 * 3, rel=0.01)  # a lone contour: 3 mm
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_hole_as_a_contour_of_its_own_and_as_keyhole(direction):
+    hole = square(20)[::direction]
+    assert volume([square(40), hole]) == pytest.approx(3 * (1600 - 400), rel=0.01)
+    outer, inner = square(40), np.roll(hole, 1, 0)
+    keyhole = np.concatenate((outer, outer[:1], inner, inner[:1], outer[:1]))
+    assert volume([keyhole]) == pytest.approx(3 * (1600 - 400), rel=0.01)
+
+
+def test_island_in_a_hole():
+    assert volume([square(40), square(30), square(10)]) == pytest.approx(3 * (1600 - 900 + 100), rel=0.02)
+
+
+def test_planes_left_out_are_filled_and_separate_parts_are_not():
+    whole = volume(stack(*range(0, 30, 3)))
+    assert volume(stack(*(z for z in range(0, 30, 3) if z not in (12, 15)))) == pytest.approx(whole)
+    apart = stack(0, 3, 6) + stack(60, 63, 66)
+    assert volume(apart) == pytest.approx(6 * 3 * 1600, rel=0.01)
+    beside = stack(0, 3, 6, centre=(0, 0)) + stack(12, 15, 18, centre=(100, 0))
+    assert volume(beside) == pytest.approx(6 * 3 * 1600, rel=0.03)
+
+
+@pytest.mark.parametrize("step", [2.53, 2.97, 1.24])
+def test_planes_do_not_drift_from_their_heights(step):
+    """A step that rounds to another one must not shift the last of many planes."""
+    mask, grid = contours_to_labelmap(stack(*(n * step for n in range(150))), "s")
+    assert len(mask) == 150 and mask.any((1, 2)).all()
+    assert grid.spacing[0] == pytest.approx(step, abs=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.6))
+@settings(max_examples=80, deadline=None)
+def test_outlines_of_any_mask_fill_to_the_mask(seed, density):
+    """Holes, islands and pixels that touch at corners only."""
+    mask = np.random.default_rng(seed).random((11, 13)) < density
+    assert (filled(outlines(mask), mask.shape) == mask).all()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=25, deadline=None)
+def test_planes_of_any_orientation_give_the_same_volume(seed):
+    rng = np.random.default_rng(seed)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    place = rng.uniform(-50, 50, 3)
+    contours = [loop @ turn.T + place for loop in stack(0, 3, 6, 9)]
+    assert volume(contours) == pytest.approx(4 * 3 * 1600, rel=0.02)
+
+
+@pytest.mark.parametrize(("contours", "words"), [
+    ([], "no line of three points"),
+    ([square(40)[:2]], "no line of three points"),
+    ([square(40) * [1, 1, np.nan]], "no place in a patient"),
+    ([square(40), square(40, z=1e9)], "no place in a patient"),
+    ([square(40) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 9], [0, 0, 0]])], "parallel planes"),
+    (stack(0, 0.1, 0.2, 3000), "far from the others"),
+])
+def test_contours_that_are_none_are_refused_with_words(contours, words):
+    with pytest.raises(DeepDoseError, match=words):
+        contours_to_labelmap(contours, "file, Cord")
