@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in (1, 2, 10):
         write_openkbp(folder / f"pt_{n}", make_case(f"pt_{n}", seed=n))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small made-up DICOM-RT patient, read-only by agreement."""
+    from dicom_patient import write_small_patient
+
+    return write_small_patient(tmp_path_factory.mktemp("dicom") / "small")
+
+
+@pytest.fixture
+def patient(small: Path, tmp_path: Path) -> Path:
+    """A copy of the small DICOM-RT patient to alter."""
+    return shutil.copytree(small, tmp_path / "patient")
 
 
 @pytest.fixture(scope="session")

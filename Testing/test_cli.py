@@ -18,7 +18,7 @@ from DeepDosePredictLib.io.nrrd_case import read_volume, write_dose, write_nrrd_
 from DeepDosePredictLib.io.openkbp import read_dose, read_openkbp
 from synthetic import make_case, write_openkbp
 
-OUTPUTS = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.png"]
+OUTPUTS = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png", "result.json"]
 
 
 def deepdose(*arguments) -> int:
@@ -98,7 +98,7 @@ def test_batch_with_one_corrupt_patient_among_ten(tmp_path, patients, tiny_model
         file.write("99999999,\n")
     out = tmp_path / "out"
     assert deepdose("predict", cohort, "-o", out, "--model", tiny_model) == 1
-    assert files(out) == sorted([*(f"pt_{n}" for n in range(10) if n != 4), "summary.csv"])
+    assert files(out) == sorted([*(f"pt_{n}" for n in range(10) if n != 4), "report.html", "summary.csv"])
     assert all(files(folder) == sorted([*OUTPUTS, "dose.csv"]) for folder in out.glob("pt_*"))
     summary = {row["patient"]: row for row in rows(out / "summary.csv")}
     assert [p for p, row in summary.items() if row["status"] == "failed"] == ["pt_4"]
@@ -235,3 +235,11 @@ def test_written_patients_match_their_case(tmp_path):
     """Guards the helper that the batch tests stand on."""
     case = make_case("pt_7", seed=7)
     np.testing.assert_array_equal(read_openkbp(write_openkbp(tmp_path / "pt_7", case)).rois.bits, case.rois.bits)
+
+
+def test_gantry_angles(tmp_path, patients, tiny_model, capsys):
+    """A model that takes no angles, and text that is none, are refused before anything is written."""
+    for angles, words in (("0,120", "takes no gantry angles"), ("zero", "Gantry angles")):
+        arguments = ["predict", str(patients), "-o", str(tmp_path / "out"), "--model", str(tiny_model)]
+        assert cli.main([*arguments, "--gantry-angles", angles]) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -7,7 +7,6 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean
@@ -15,20 +14,22 @@ from statistics import mean
 from tqdm import tqdm
 
 from . import __version__
-from .core.case import Case
+from .batch import SUMMARY, Job, Settings, check_outputs, predict_cohort, predict_patient, result_key
 from .core.device import DEVICES, keep_freed_memory
 from .core.errors import CaseError, DeepDoseError
-from .core.metrics import PatientScore, metric_differences
+from .core.gantry_angles import parse_gantry_angles
+from .core.metrics import metric_differences
 from .core.model_file import read_contract
 from .core.phantom import head_and_neck_phantom
 from .core.predictor import Predictor
 from .evaluation import Evaluation, compare_derived_masks, evaluate, given_predictions, model_predictions
 from .io.atomic import atomic_write
-from .io.cases import find_cases, is_case, is_scene_case, read_case
-from .io.nrrd_case import read_dose_on_grid, write_nrrd_case
-from .io.openkbp import is_openkbp
-from .io.openkbp import read_dose as read_openkbp_dose
-from .io.outputs import model_label, write_prediction, write_table
+from .io.cases import CaseSource, find_cases, is_case
+from .io.dicom.phantom import write_phantom
+from .io.nrrd_case import write_nrrd_case
+from .io.outputs import model_label
+from .io.report.html import PAGE
+from .io.roles import read_roles
 from .models import installed_models, model_card, open_model
 
 
@@ -56,13 +57,18 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = commands.add_parser("predict", help="predict the dose of one patient or of many")
     predict.add_argument("input", nargs="+", type=Path, metavar="INPUT",
-                         help="patient folder (OpenKBP CSV, or ct.nrrd with segmentation.seg.nrrd or rois.nrrd), or a"
-                              " folder of patients")
+                         help="patient folder (OpenKBP CSV, DICOM with CT and RTSTRUCT, or ct.nrrd with"
+                              " segmentation.seg.nrrd or rois.nrrd), or a folder of patients")
     predict.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")
     predict.add_argument("--reference", type=Path, metavar="DOSE",
-                         help="reference dose instead of the folder's own: .nrrd on its grid, or OpenKBP .csv")
+                         help="reference dose instead of the folder's own: .nrrd on its grid, OpenKBP .csv, or for"
+                              " DICOM an RTDOSE file")
     predict.add_argument("--roles", type=Path, metavar="FILE",
                          help="JSON file {role: segment name or names} for segmentations whose names do not tell")
+    predict.add_argument("--jobs", type=_positive, metavar="N",
+                         help="patients at a time, each in a process (default: by cores and memory; 1 on a GPU)")
+    predict.add_argument("--overwrite", action="store_true",
+                         help="predict again what is finished; otherwise a run goes on where the last one stopped")
     predict.set_defaults(run=_predict)
 
     score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
@@ -78,103 +84,64 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--device", choices=DEVICES, default="auto")
         command.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
                              help="average with the prediction of the mirrored patient")
+        command.add_argument("--gantry-angles", default="", metavar="DEGREES",
+                             help="of the beams to plan for, such as 0,72,144,216,288 (default: the model's)")
 
     models = commands.add_parser("models", help="installed models and their cards")
     models.set_defaults(run=_models)
 
     phantom = commands.add_parser("phantom", help="write the made-up head-and-neck patient")
     phantom.add_argument("output", type=Path, metavar="OUT")
+    phantom.add_argument("--dicom", action="store_true", help="as DICOM with CT, RTSTRUCT, RTPLAN and RTDOSE")
     phantom.set_defaults(run=_phantom)
     return parser
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give a number from 1 on")
+    return number
+
+
 def _predict(options: argparse.Namespace) -> int:
-    folders = find_cases(options.input)
-    single = len(options.input) == 1 and folders == options.input
+    sources = find_cases(options.input)
+    single = len(sources) == 1 and [sources[0].folder] == options.input
     if options.reference and not single:
         raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
-    outputs = [options.output if single else options.output / folder.resolve().name for folder in folders]
-    _check_outputs(folders, outputs)
-    roles = _read_roles(options.roles) if options.roles else None
-    model = open_model(options.model)
-    predictor = Predictor(model, options.device, options.mirror)
-    if single:
-        print(_predict_one(folders[0], outputs[0], predictor, roles, options.reference)[1])
-        return 0
-    return _predict_batch(folders, outputs, predictor, roles, options.output)
+    roles = read_roles(options.roles) if options.roles else None
+    angles = parse_gantry_angles(options.gantry_angles)
+    settings = Settings(options.model, options.device, options.mirror, angles, roles)
+    if not single:
+        return _predict_cohort(sources, settings, options)
+    check_outputs(sources, [options.output])
+    predictor = settings.predictor()
+    # A cohort does not know another reference, so there this result must not count as finished.
+    job = Job(sources[0], options.output, "" if options.reference else result_key(sources[0], predictor, roles))
+    result = predict_patient(job, predictor, roles, options.reference)
+    print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
+    if result.dose_error is not None:
+        print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
+    for warning in result.warnings:
+        print(f"  warning: {warning}")
+    return 0
 
 
-def _read_roles(path: Path) -> dict:
-    try:
-        roles = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DeepDoseError(f"{path}: this is no JSON file ({error})") from error
-    if not isinstance(roles, dict) or not all(isinstance(v, str | list) for v in roles.values()):
-        raise DeepDoseError(f'{path}: expected roles with segment names, such as {{"PTV70": "PTV_7000"}}')
-    return roles
+def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: argparse.Namespace) -> int:
+    """1 if any patient failed."""
+    with tqdm(total=len(sources), desc="Predicting", unit="patient") as progress:
 
+        def report(patient: str, error: str | None) -> None:
+            if error:
+                tqdm.write(f"deepdose: {patient}: {error}", file=sys.stderr)
+            progress.update()
 
-def _check_outputs(folders: Sequence[Path], outputs: Sequence[Path]) -> None:
-    """Nothing that was read may be overwritten, and no two patients may share an output folder."""
-    inputs = {folder.resolve() for folder in folders}
-    seen: dict[Path, Path] = {}
-    for folder, output in zip(folders, outputs, strict=True):
-        if output.resolve() in inputs:
-            raise DeepDoseError(f"{output}: this is a patient's own folder; choose another output folder")
-        if output in seen:
-            raise DeepDoseError(f"{folder} and {seen[output]} have the same name; predict them into separate folders")
-        if output.exists() and not output.is_dir():
-            raise DeepDoseError(f"{output}: this is a file; give a folder")
-        seen[output] = folder
-
-
-def _predict_one(folder: Path, output: Path, predictor: Predictor, roles: dict | None,
-                 reference: Path | None = None) -> tuple[dict, str]:
-    """Predict one patient; returns its row for the summary and a line for the user."""
-    if is_scene_case(folder):
-        case = read_case(folder, roles, reference)
-    else:
-        case = read_case(folder, roles)
-        if reference:
-            case = replace(case, dose=_read_reference(reference, case))
-    prediction = predictor.predict(case, any_prescription=is_scene_case(folder))
-    score = write_prediction(output, case, prediction, predictor.model, openkbp=is_openkbp(folder))
-    row = {"seconds": f"{prediction.seconds:.3f}", "device": prediction.device,
-           "warnings": "; ".join(prediction.warnings), **_errors(score)}
-    lines = [f"{case.name}: predicted in {prediction.seconds:.2f} s on {prediction.device}, written to {output}"]
-    if score:
-        lines.append(f"  against the reference: dose error {score.dose_error:.2f} Gy,"
-                     f" DVH error {score.dvh_error:.2f} Gy")
-    lines += [f"  warning: {warning}" for warning in prediction.warnings]
-    return row, "\n".join(lines)
-
-
-def _read_reference(path: Path, case: Case):
-    return read_openkbp_dose(path) if path.suffix == ".csv" else read_dose_on_grid(path, case)
-
-
-def _errors(score: PatientScore | None) -> dict[str, str]:
-    return {"dose_error_gy": f"{score.dose_error:.4f}", "dvh_error_gy": f"{score.dvh_error:.4f}"} if score else {}
-
-
-def _predict_batch(folders: Sequence[Path], outputs: Sequence[Path], predictor: Predictor, roles: dict | None,
-                   output: Path) -> int:
-    """Predict every patient; a bad one is reported and skipped. 1 if any failed."""
-    columns = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "warnings", "error")
-    rows = []
-    for folder, target in tqdm(list(zip(folders, outputs, strict=True)), desc="Predicting", unit="patient"):
-        row = {"patient": target.name, "status": "predicted"}
-        try:
-            row |= _predict_one(folder, target, predictor, roles)[0]
-        except (DeepDoseError, OSError, MemoryError) as error:
-            row |= {"status": "failed", "error": " ".join(str(error).split()) or type(error).__name__}
-            tqdm.write(f"deepdose: {target.name}: {row['error']}", file=sys.stderr)
-        rows.append([row.get(column, "") for column in columns])
-        write_table(output / "summary.csv", columns, rows)
-    failed = sum(row[1] == "failed" for row in rows)
-    print(f"{len(rows) - failed} of {len(rows)} patients predicted, {failed} failed;"
-          f" summary in {output / 'summary.csv'}")
-    return 1 if failed else 0
+        cohort = predict_cohort(sources, options.output, settings, title=options.input[0].resolve().name,
+                                n_workers=options.jobs, overwrite=options.overwrite, report=report)
+    kept = f" ({cohort.n_kept} of them earlier)" * bool(cohort.n_kept)
+    print(f"{len(cohort.results)} of {len(sources)} patients predicted{kept}, {len(cohort.failures)} failed;"
+          f" summary in {options.output / SUMMARY}, report in {options.output / PAGE}")
+    return 1 if cohort.failures else 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -185,7 +152,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.predictions:
         predict, label = given_predictions(options.predictions), f"predictions in {options.predictions}"
     else:
-        predictor = Predictor(open_model(options.model), options.device, options.mirror)
+        predictor = Predictor(open_model(options.model), options.device, options.mirror,
+                              parse_gantry_angles(options.gantry_angles))
         predict, label = model_predictions(predictor), _evaluated_label(predictor)
     progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
     result = evaluate(options.patients, predict, label, progress)
@@ -245,7 +213,10 @@ def _describe(path: Path) -> str:
 
 
 def _phantom(options: argparse.Namespace) -> int:
-    write_nrrd_case(options.output, head_and_neck_phantom())
+    if options.dicom:
+        write_phantom(options.output)
+    else:
+        write_nrrd_case(options.output, head_and_neck_phantom())
     print(f"Phantom written to {options.output}")
     return 0
 

@@ -13,7 +13,7 @@ from .body import derived_dose_mask, find_body
 from .core.errors import CaseError
 from .core.metrics import PatientScore, dose_error, dose_score, dvh_score, score_patient
 from .core.predictor import Predictor
-from .io.cases import find_cases
+from .io.cases import CaseSource, find_cases
 from .io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, read_spacing
 
 
@@ -49,16 +49,16 @@ class Evaluation:
 
 
 def evaluate(patients: str | Path, predict: Callable[[Path], np.ndarray], model: str,
-             progress: Callable[[Sequence[Path]], Iterator[Path]] = iter) -> Evaluation:
+             progress: Callable[[Sequence[CaseSource]], Iterator[CaseSource]] = iter) -> Evaluation:
     """Score `predict(patient folder)`, a (K, J, I) dose in Gy, for every patient of a folder.
 
     Everything is computed in float64 from the digits of the files. A patient that cannot be read stops the
     evaluation with a CaseError: a score over fewer patients would look like one over all.
     """
     start = time.perf_counter()
-    folders = find_cases([patients])
     scores = []
-    for folder in progress(folders):
+    for source in progress(find_cases([patients])):
+        folder = source.folder
         rois, dose_mask, spacing = read_rois(folder), read_dose_mask(folder), read_spacing(folder)
         reference = read_dose(folder / "dose.csv")
         scores.append(score_patient(folder.resolve().name, reference, predict(folder), rois, dose_mask,
@@ -75,12 +75,13 @@ class MaskComparison:
     derived: float
 
 
-def compare_derived_masks(patients: str | Path, predictor: Predictor,
-                          progress: Callable[[Sequence[Path]], Iterator[Path]] = iter) -> list[MaskComparison]:
+def compare_derived_masks(
+        patients: str | Path, predictor: Predictor,
+        progress: Callable[[Sequence[CaseSource]], Iterator[CaseSource]] = iter) -> list[MaskComparison]:
     """What a model loses where nobody knows the dose mask and it is derived from the CT and the targets."""
     comparisons = []
-    for folder in progress(find_cases([patients])):
-        case = read_openkbp(folder)
+    for source in progress(find_cases([patients])):
+        case = read_openkbp(source.folder)
         targets = np.logical_or.reduce([case.rois[target] for target in case.targets()])
         mask = derived_dose_mask(find_body(case.ct, targets), targets, case.spacing[0])
         if not mask.any():

@@ -10,6 +10,7 @@ from pathlib import Path
 from .errors import DeepDoseError
 from .metrics import Metric
 
+MAX_BYTES = 2**20
 _LIMIT = re.compile(r"(<=|>=)\s*(\d+(?:\.\d+)?)\s*(Gy|%)")
 
 
@@ -45,9 +46,13 @@ def read_goals(path: str | Path) -> list[Goal]:
     """
     path = Path(path)
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError("too large")
         entries = json.loads(path.read_text(encoding="utf-8"))["goals"]
+        if not isinstance(entries, list):
+            raise ValueError("goals must be a list")
         return [_read_goal(entry) for entry in entries]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DeepDoseError(f"{path}: not a template of clinical goals ({error})") from error
 
 

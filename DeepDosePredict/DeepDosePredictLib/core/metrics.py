@@ -18,6 +18,7 @@ _METRIC = re.compile(
     r"(?P<mean>D?mean)|D(?P<d>\d+(?:\.\d+)?)(?P<d_unit>%|cc)|V(?P<v>\d+(?:\.\d+)?)Gy", re.IGNORECASE
 )
 
+MAX_CC = 1e6
 OAR_METRICS = {"D_0.1_cc": "D0.1cc", "mean": "mean"}
 TARGET_METRICS = {"D_99": "D99%", "D_95": "D95%", "D_1": "D1%"}
 
@@ -46,8 +47,8 @@ class Metric:
         if match["v"]:
             return cls("V", float(match["v"]))
         metric = cls("D" + match["d_unit"].lower(), float(match["d"]))
-        if metric.value > 100 and metric.kind == "D%":
-            raise ValueError(f"{text!r} asks for more than 100 % of the structure")
+        if metric.value > (100 if metric.kind == "D%" else MAX_CC):
+            raise ValueError(f"{text!r} asks for more than there can be in a structure")
         return metric
 
     @property

@@ -20,6 +20,7 @@ from .network import DeepDoseNet, NetworkConfig
 
 FORMAT = "deepdose-1"
 ARCHITECTURE = "DeepDoseNet"
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,13 @@ class Contract:
     def from_json(cls, text: str) -> Contract:
         """Parse and check; ValueError, TypeError, KeyError or DeepDoseError for anything that is not a contract."""
         content = json.loads(text)
+        words = [content[key] for key in ("name", "version", "training_data", "recipe") if key in content]
+        if not all(isinstance(word, str) for word in words) or not all(word.isprintable() for word in words[:2]):
+            raise ValueError("name, version and descriptions must be words")
+        scores = content.get("validation", {})
+        if not isinstance(content.get("mirror", False), bool) or not all(
+                isinstance(key, str) and isinstance(value, int | float) for key, value in scores.items()):
+            raise ValueError("mirror must be true or false, validation scores numbers")
         if content.pop("architecture") != ARCHITECTURE:
             raise ValueError("unknown architecture")
         grid = content.pop("grid")
@@ -88,8 +96,11 @@ def save_model(path: str | Path, network: DeepDoseNet, contract: Contract) -> No
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _half(tensor: torch.Tensor) -> torch.Tensor:
@@ -121,11 +132,13 @@ def load_model(path: str | Path) -> Model:
             raise ModelError(f"{path}: its weights do not fit the architecture it names ({differing[0]} and"
                              f" {len(differing) - 1} more)")
         weights = {name: file.get_tensor(name) for name in expected}
-    for name, tensor in weights.items():
-        if tensor.is_floating_point():
-            weights[name] = tensor.float()
-            if not torch.isfinite(tensor).all():
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and weights[name].dtype in FLOATS:
+            weights[name] = weights[name].float()
+            if not torch.isfinite(weights[name]).all():
                 raise ModelError(f"{path}: the weights have NaN or infinite values")
+        elif weights[name].dtype != tensor.dtype:
+            raise ModelError(f"{path}: {name} has the type {weights[name].dtype}, not {tensor.dtype}")
     network.load_state_dict(weights, assign=True)
     network.eval().requires_grad_(False)
     return Model(network, contract, path, sha256(path.read_bytes()).hexdigest())
@@ -145,5 +158,5 @@ def _contract(path: Path, metadata: dict[str, str]) -> Contract:
         raise ModelError(f"{path}: not a model of this program (format {metadata.get('format')!r}, not {FORMAT!r})")
     try:
         return Contract.from_json(metadata["contract"])
-    except (ValueError, TypeError, KeyError, AttributeError, DeepDoseError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, DeepDoseError) as error:
         raise ModelError(f"{path}: its contract cannot be read ({error})") from error

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+STAGE = ".writing-"
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
@@ -25,6 +27,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        _name(error, temporary, path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,17 +42,42 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def staged_files(folder: str | Path) -> Iterator[Path]:
-    """A temporary folder whose files move into `folder` when the block succeeds; other files there stay as they are."""
+def staged_files(folder: str | Path, last: str = "") -> Iterator[Path]:
+    """A temporary folder whose files move into `folder` when the block succeeds; other files there stay as they are.
+
+    Of a file named `last` the old one goes before anything else moves and the new one comes after all others: while it
+    is there, the others are complete and belong together.
+    """
     folder = Path(folder)
     existed = folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder))
+    stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=folder))
     try:
         yield stage
-        for file in sorted(stage.iterdir()):
+        if last:
+            (folder / last).unlink(missing_ok=True)
+        for file in sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name)):
             file.replace(folder / file.name)
+    except OSError as error:
+        _name(error, stage, folder)
+        raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         if not existed and not any(folder.iterdir()):
             folder.rmdir()
+
+
+def _name(error: OSError, temporary: Path, path: Path) -> None:
+    """Let an error name the path that the user knows: a full disk names none, or the temporary one."""
+    if error.errno is not None:
+        error.filename = str(error.filename or path).replace(str(temporary), str(path))
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed `staged_files` left in a folder, or a killed `atomic_path` beside a file."""
+    if path.is_dir():
+        for stage in path.glob(f"{STAGE}*"):
+            shutil.rmtree(stage, ignore_errors=True)
+    else:
+        for temporary in path.parent.glob(f".{path.stem}-*{path.suffix}"):
+            temporary.unlink(missing_ok=True)

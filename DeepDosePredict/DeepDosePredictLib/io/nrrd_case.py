@@ -18,9 +18,9 @@ from ..core.case import Case, check_dose
 from ..core.errors import CaseError
 from ..core.rois import DOSE_MASK
 from .atomic import atomic_path
+from .nrrd_file import read_nrrd
 
 ROI_NAMES_KEY = "DeepDosePredict_ROINames"
-MAX_VOXELS = 1024**3
 
 
 @dataclass(frozen=True)
@@ -100,26 +100,6 @@ def read_volume(path: str | Path) -> Volume:
     array, header = read_nrrd(path)
     spacing, origin, array = _geometry(header, array, path)
     return Volume(array, spacing, origin, header)
-
-
-def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,),
-              max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict]:
-    """Array (last axis fastest) and header of an attached NRRD; CaseError if it is missing, damaged or too large."""
-    if not path.is_file():
-        raise CaseError(f"{path}: no such file")
-    try:
-        header = nrrd.read_header(str(path))
-        sizes = [int(n) for n in header["sizes"]]
-        if len(sizes) not in dimensions or min(sizes) < 1 or np.prod(sizes, dtype=float) > max_voxels:
-            raise CaseError(f"{path}: the volume has sizes {sizes}; it must be"
-                            f" {' or '.join(f'{n}D' for n in dimensions)} with at most {max_voxels} voxels")
-        if "data file" in header or "datafile" in header:
-            raise CaseError(f"{path}: the data lies in another file; save it as one attached .nrrd")
-        return nrrd.read(str(path), index_order="C")
-    except CaseError:
-        raise
-    except Exception as error:  # pynrrd and zlib raise many kinds for damaged files
-        raise CaseError(f"{path}: damaged or not an NRRD file ({error})") from error
 
 
 def _geometry(header: dict, array: np.ndarray, path: Path) -> tuple[tuple, tuple, np.ndarray]:

@@ -17,6 +17,7 @@ from ..core.rois import DOSE_MASK, ROIS
 from .atomic import atomic_write
 
 N_VOXELS = int(np.prod(GRID))
+MAX_BYTES = 2**27  # twice what a value for every voxel takes
 CT_OFFSET = 1000  # CT files hold HU + 1000
 CT_MAXIMUM = 2**15 - 1  # 12 bits as published, but metal goes to 28000 in a few patients
 
@@ -106,6 +107,8 @@ def _require_folder(folder: Path) -> None:
 def _load(path: Path, *, skiprows: int, columns: int) -> np.ndarray:
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
+    if path.stat().st_size > MAX_BYTES:
+        raise CaseError(f"{path}: too large for an OpenKBP table")
     try:
         with path.open(encoding="ascii") as file:
             lines = file.readlines()[skiprows:]

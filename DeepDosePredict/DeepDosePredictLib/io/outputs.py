@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
 from .. import RESEARCH_USE, __version__
 from ..core.case import Case
-from ..core.metrics import OAR_METRICS, TARGET_METRICS, Metric, PatientScore, cumulative_dvh, roi_doses, score_patient
+from ..core.metrics import OAR_METRICS, TARGET_METRICS, Metric, cumulative_dvh, roi_doses, score_patient
 from ..core.model_file import Model
 from ..core.predictor import Prediction
 from ..core.rois import is_target
 from .atomic import atomic_path, staged_files
+from .dicom.write_dose import write_predicted_dose
 from .nrrd_case import write_dose
 from .openkbp import write_dose as write_openkbp_dose
 from .report import write_report
+from .report.html import PAGE, patient_page
+from .result import RESULT, MetricValue, Result
 
 DVH_STEP_GY = 0.1
 
@@ -26,25 +31,43 @@ def model_label(model: Model) -> str:
     return f"{model.contract.name} {model.contract.version}"
 
 
-def write_prediction(folder: str | Path, case: Case, prediction: Prediction, model: Model, *,
-                     openkbp: bool) -> PatientScore | None:
-    """Write dose.nrrd, dvh.csv, metrics.csv and report.png (and dose.csv if `openkbp`) into a folder: all or none.
+def write_prediction(folder: str | Path, case: Case, prediction: Prediction, model: Model, *, openkbp: bool,
+                     key: str = "", in_cohort: bool = False) -> Result:
+    """Write dose.nrrd, dvh.csv, metrics.csv, report.png, report.html and result.json into a folder: all or none.
 
-    Returns the comparison with the case's reference dose, or None where there is none.
+    With `openkbp` also dose.csv, for a case from DICOM also dose.dcm. Returns what result.json holds.
+
+    Args:
+        key: hash of model, inputs and options, by which a later run knows this result.
+        in_cohort: whether the page links to that of a cohort in the folder above.
     """
     label = f"{model_label(model)}, {RESEARCH_USE}"
     score = None
     if case.dose is not None:
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
-    with staged_files(folder) as stage:
+    metrics = metric_values(case, prediction.dose)
+    with staged_files(folder, last=RESULT) as stage:
         write_dose(stage / "dose.nrrd", prediction.dose, case, **_provenance(case, prediction, model))
         write_dvh(stage / "dvh.csv", case, prediction.dose, label)
-        write_metrics(stage / "metrics.csv", case, prediction.dose, label)
+        write_metrics(stage / "metrics.csv", metrics, label)
         if openkbp:
             write_openkbp_dose(stage / "dose.csv", prediction.dose)
-        write_report(stage / "report.png", case, prediction.dose, reference=case.dose, model=model_label(model),
-                     warnings=prediction.warnings)
-    return score
+        if case.dicom is not None:
+            write_predicted_dose(stage / "dose.dcm", prediction.dose, case, model_label(model),
+                                 "; ".join(prediction.warnings))
+        pictures = write_report(stage / "report.png", case, prediction.dose, reference=case.dose,
+                                model=model_label(model), warnings=prediction.warnings)
+        result = Result(
+            patient=case.name, key=key, model=model_label(model), model_sha256=model.sha256, version=__version__,
+            finished=datetime.now().astimezone().isoformat(timespec="seconds"), seconds=prediction.seconds,
+            device=prediction.device, warnings=prediction.warnings, dose_error=score and score.dose_error,
+            dvh_error=score and score.dvh_error, metrics=metrics,
+            files={file.name: file.stat().st_size for file in sorted(stage.iterdir())})
+        page = patient_page(result, pictures, in_cohort=in_cohort).encode()
+        (stage / PAGE).write_bytes(page)
+        result = replace(result, files={**result.files, PAGE: len(page)})
+        (stage / RESULT).write_bytes(result.to_json())
+    return result
 
 
 def write_dvh(path: str | Path, case: Case, dose: np.ndarray, label: str) -> None:
@@ -65,25 +88,23 @@ def write_dvh(path: str | Path, case: Case, dose: np.ndarray, label: str) -> Non
     write_table(path, ("structure", "dose_gy", "predicted_percent", "reference_percent", "model"), rows)
 
 
-def metric_rows(case: Case, dose: np.ndarray) -> list[tuple[str, Metric, float | None, float]]:
-    """(structure, metric, reference or None, predicted) for the OpenKBP metrics of every structure with voxels."""
+def metric_values(case: Case, dose: np.ndarray) -> list[MetricValue]:
+    """The OpenKBP metrics of every structure with voxels."""
     predicted = roi_doses(dose, case.rois)
     reference = {} if case.dose is None else roi_doses(case.dose, case.rois)
     volume = case.voxel_volume_mm3
     return [
-        (roi, metric, metric.evaluate(reference[roi], volume) if reference else None, metric.evaluate(doses, volume))
+        MetricValue(roi, str(metric), metric.unit, metric.evaluate(reference[roi], volume) if reference else None,
+                    metric.evaluate(doses, volume))
         for roi, doses in predicted.items()
         for metric in map(Metric.parse, (TARGET_METRICS if is_target(roi) else OAR_METRICS).values())
     ]
 
 
-def write_metrics(path: str | Path, case: Case, dose: np.ndarray, label: str) -> None:
+def write_metrics(path: str | Path, values: Iterable[MetricValue], label: str) -> None:
     """structure, metric, unit, reference, predicted, difference (predicted - reference), model."""
-    rows = [
-        (roi, str(metric), metric.unit, _number(reference), _number(predicted),
-         _number(None if reference is None else predicted - reference), label)
-        for roi, metric, reference, predicted in metric_rows(case, dose)
-    ]
+    rows = [(m.structure, m.metric, m.unit, _number(m.reference), _number(m.predicted), _number(m.difference), label)
+            for m in values]
     write_table(path, ("structure", "metric", "unit", "reference", "predicted", "difference", "model"), rows)
 
 

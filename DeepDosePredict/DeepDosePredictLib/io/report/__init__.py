@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 from ...core.case import Case
 from ...core.errors import CaseError
@@ -38,12 +41,46 @@ DISCLAIMER = "RESEARCH USE ONLY - not for clinical use"
 MAX_WARNING_LINES = 5
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """Parts of the page as files of their own, for pages that hold them: planes (JPEG) and DVHs (PNG)."""
+
+    planes: bytes
+    dvh: bytes
+
+
 def write_report(path: str | Path, case: Case, predicted: np.ndarray, *, reference: np.ndarray | None, model: str,
-                 warnings: Sequence[str] = ()) -> None:
-    """Write the page as a PNG of WIDTH x HEIGHT pixels; the arguments are those of `make_figure`."""
-    figure = make_figure(case, predicted, reference=reference, model=model, warnings=warnings)
+                 warnings: Sequence[str] = ()) -> Pictures:
+    """Write the page as a PNG of WIDTH x HEIGHT pixels and return its parts; arguments are those of `make_figure`."""
+    figure, planes = _draw(case, predicted, reference=reference, model=model, warnings=warnings)
+    canvas = FigureCanvasAgg(figure)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        FigureCanvasAgg(figure).print_png(file, metadata={"Software": "DeepDosePredict", "Comment": DISCLAIMER})
+        canvas.print_png(file, metadata={"Software": "DeepDosePredict", "Comment": DISCLAIMER})
+    return Pictures(_cut(canvas, planes, "jpeg", quality=88), _dvh_picture(case, predicted, reference))
+
+
+def _dvh_picture(case: Case, predicted: np.ndarray, reference: np.ndarray | None) -> bytes:
+    """The DVHs once more, larger than they are beside the planes."""
+    figure = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
+    draw_dvh(figure, (16, 8, 1360, 720), case, _doses(predicted, reference), case_structures(case)[0])
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return _cut(canvas, (0, 0, 1400, 740), "png", optimize=True)
+
+
+def _cut(canvas: FigureCanvasAgg, box: tuple[float, float, float, float], kind: str, **settings) -> bytes:
+    """A box (left, top, width, height) of a drawn page as a picture file."""
+    left, top, width, height = map(round, box)
+    pixels = np.asarray(canvas.buffer_rgba())[top : top + height, left : left + width, :3]
+    buffer = BytesIO()
+    imsave(buffer, np.ascontiguousarray(pixels), format=kind, pil_kwargs=settings)
+    return buffer.getvalue()
+
+
+def _doses(predicted: np.ndarray, reference: np.ndarray | None) -> list[Dose]:
+    """In the order in which they are drawn and listed."""
+    given = [] if reference is None else [Dose("Reference", reference, "-")]
+    return [*given, Dose("Prediction", predicted, "--")]
 
 
 def make_figure(case: Case, predicted: np.ndarray, *, reference: np.ndarray | None, model: str,
@@ -57,6 +94,12 @@ def make_figure(case: Case, predicted: np.ndarray, *, reference: np.ndarray | No
         model: name of the model.
         warnings: what the reader must know about this case; shown in the header, word for word.
     """
+    return _draw(case, predicted, reference=reference, model=model, warnings=warnings)[0]
+
+
+def _draw(case: Case, predicted: np.ndarray, *, reference: np.ndarray | None, model: str,
+          warnings: Sequence[str]) -> tuple[Figure, tuple[float, float, float, float]]:
+    """The page, and the box of the planes on it."""
     for what, dose in (("predicted", predicted), ("reference", reference)):
         if dose is not None and dose.shape != case.shape:
             raise CaseError(f"{case.name}: the {what} dose has shape {dose.shape}, the CT has {case.shape}")
@@ -64,21 +107,22 @@ def make_figure(case: Case, predicted: np.ndarray, *, reference: np.ndarray | No
     top = _draw_header(figure, case, predicted, reference, model, warnings)
     structures, n_left_out = case_structures(case)
     bottom = HEIGHT - 30
-    prediction = Dose("Prediction", predicted, "--")
+    doses = _doses(predicted, reference)
     if reference is None:
         middle = top + 630
-        draw_planes(figure, case, [dose_row(case, prediction)], structures, (36, top, 2008, middle - 24 - top))
-        draw_dvh(figure, (36, middle, 1470, bottom - middle), case, [prediction], structures)
-        draw_table(figure, (1590, middle, 454, bottom - middle), case, [prediction], structures, n_left_out)
-        return figure
-    doses = [Dose("Reference", reference, "-"), prediction]
-    rows = [dose_row(case, prediction), dose_row(case, doses[0]), difference_row(case, predicted, reference)]
+        planes = (36, top, 2008, middle - 24 - top)
+        draw_planes(figure, case, [dose_row(case, doses[0])], structures, planes)
+        draw_dvh(figure, (36, middle, 1470, bottom - middle), case, doses, structures)
+        draw_table(figure, (1590, middle, 454, bottom - middle), case, doses, structures, n_left_out)
+        return figure, planes
+    rows = [dose_row(case, doses[1]), dose_row(case, doses[0]), difference_row(case, predicted, reference)]
     n_rows = sum(len(metrics_of(structure.name)) for structure in structures)
     middle = bottom - min(ROW_PX * n_rows + 80, 0.53 * (bottom - top))  # a short table leaves room to the DVHs
-    draw_planes(figure, case, rows, structures, (36, top, 1424, bottom - top))
+    planes = (36, top, 1424, bottom - top)
+    draw_planes(figure, case, rows, structures, planes)
     draw_dvh(figure, (1480, top, 564, middle - top - 20), case, doses, structures)
     draw_table(figure, (1480, middle, 564, bottom - middle), case, doses, structures, n_left_out)
-    return figure
+    return figure, planes
 
 
 def _draw_header(figure: Figure, case: Case, predicted: np.ndarray, reference: np.ndarray | None, model: str,

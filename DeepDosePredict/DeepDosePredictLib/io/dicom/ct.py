@@ -1,0 +1,130 @@
+"""A CT series to a volume in HU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...core.errors import CaseError
+from ...geometry import Grid, Volume
+from .files import MAX_VOXELS, numbers, pixels, read_dataset, reading, text
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+LPS_TO_RAS = np.diag([-1.0, -1, 1, 1])
+SAME_PLACE_MM = 0.01
+STEP_TOLERANCE = 0.02  # of the distance of slices; scanners round positions to 0.01 mm
+INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One CT image: (rows, columns) int16 HU, place in LPS and (row, column) spacing in mm."""
+
+    path: Path
+    hu: np.ndarray
+    position: np.ndarray
+    orientation: np.ndarray
+    spacing: np.ndarray
+    frame: str
+
+
+def read_ct(paths: Sequence[Path]) -> tuple[Volume, Dataset]:
+    """The volume of a series, (K, J, I) int16 HU, K along the slices' normal; and the first slice's other elements.
+
+    CaseError names the file or series where slices are missing, doubled, tilted against their stack, unevenly spaced
+    or of different size, place or kind.
+    """
+    slices, first = [], None
+    for path in paths:
+        dataset = read_dataset(path)
+        with reading(path):
+            slices.append(_slice(dataset, path))
+            if first is None:
+                del dataset.PixelData
+                first, series = dataset, text(dataset, "SeriesInstanceUID")
+        if len(slices) * slices[0].hu.size > MAX_VOXELS:
+            raise CaseError(f"{path.parent}: the CT has more than {MAX_VOXELS} voxels; export the planning CT only")
+    if len(slices) < 2:
+        raise CaseError(f"{paths[0]}: the CT series has only this slice; export all of them")
+    return _stacked(slices, f"CT series {series} in {paths[0].parent}"), first
+
+
+def _slice(dataset: Dataset, path: Path) -> Slice:
+    if "SharedFunctionalGroupsSequence" in dataset:
+        raise CaseError(f"{path}: enhanced multi-frame CT is not read; export the CT with one file a slice")
+    if text(dataset, "RescaleType") not in ("", "HU", "US"):
+        raise CaseError(f"{path}: its values are {text(dataset, 'RescaleType')}, not HU; export the original CT")
+    slope, intercept = (numbers(dataset, f"Rescale{what}", 1, path)[0] for what in ("Slope", "Intercept"))
+    stored = pixels(dataset, path)
+    if stored.ndim != 2:
+        raise CaseError(f"{path}: it has several frames; export the CT with one file a slice")
+    spacing = numbers(dataset, "PixelSpacing", 2, path)
+    orientation = numbers(dataset, "ImageOrientationPatient", 6, path)
+    check_orientation(orientation, path)
+    if slope == 0 or not (0 < spacing.min() <= spacing.max() <= 20):
+        raise CaseError(f"{path}: RescaleSlope {slope:g} or PixelSpacing {spacing.tolist()} cannot be")
+    hu = stored if (slope, intercept) == (1, 0) else np.rint(stored * slope + intercept)
+    hu = np.clip(hu, INT16.min, INT16.max).astype(np.int16)
+    return Slice(path, hu, numbers(dataset, "ImagePositionPatient", 3, path), orientation, spacing,
+                 text(dataset, "FrameOfReferenceUID"))
+
+
+def check_orientation(orientation: np.ndarray, path: Path) -> None:
+    """CaseError if (6,) direction cosines are no two perpendicular unit vectors."""
+    axes = orientation.reshape(2, 3)
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
+        raise CaseError(f"{path}: ImageOrientationPatient {orientation.tolist()} is no pair of perpendicular unit"
+                        " vectors; export it again")
+
+
+def _stacked(slices: list[Slice], where: str) -> Volume:
+    first = slices[0]
+    for one in slices:
+        if one.hu.shape != first.hu.shape or not np.allclose(one.spacing, first.spacing, atol=1e-4):
+            raise CaseError(f"{where}: {one.path.name} has {one.hu.shape} pixels of {one.spacing.tolist()} mm,"
+                            f" {first.path.name} {first.hu.shape} of {first.spacing.tolist()}; leave one image size")
+        if not np.allclose(one.orientation, first.orientation, atol=1e-3) or one.frame != first.frame:
+            raise CaseError(f"{where}: {one.path.name} and {first.path.name} lie in different planes or frames of"
+                            " reference; export the planning CT only")
+    row, column = first.orientation.reshape(2, 3)
+    normal = np.cross(row, column)
+    slices.sort(key=lambda one: float(one.position @ normal))
+    step = _step(slices, normal, where)
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, :3] = np.stack((row * first.spacing[1], column * first.spacing[0], normal * step), 1)
+    ijk_to_lps[:3, 3] = slices[0].position
+    array = np.stack([one.hu for one in slices])
+    return Volume(where, array, Grid(array.shape, LPS_TO_RAS @ ijk_to_lps))
+
+
+def _step(slices: Sequence[Slice], normal: np.ndarray, where: str) -> float:
+    """Distance of sorted slices in mm."""
+    positions = np.stack([one.position for one in slices])
+    heights = positions @ normal
+    gaps = np.diff(heights)
+    usual = float(np.median(gaps))
+
+    def pair(n: int) -> str:
+        return f"{slices[n].path.name} and {slices[n + 1].path.name}"
+
+    if gaps.min() < SAME_PLACE_MM:
+        raise CaseError(f"{where}: doubled slices, {pair(int(gaps.argmin()))} lie in the same place; leave one of them")
+    aside = positions - positions[0] - np.outer(heights - heights[0], normal)
+    if (shift := np.linalg.norm(aside, axis=1).max()) > 0.5 * slices[0].spacing.min():
+        tilt = np.degrees(np.arctan2(shift, np.ptp(heights)))
+        raise CaseError(f"{where}: the slices are shifted against each other by up to {shift:.1f} mm, as with a gantry"
+                        f" tilt of {tilt:.1f} degrees; resample the CT to straight slices")
+    wrong = np.abs(gaps - usual) > max(STEP_TOLERANCE * usual, 2 * SAME_PLACE_MM)
+    if wrong.any():
+        n = int(np.abs(gaps - usual).argmax())
+        missing = gaps[n] / usual
+        words = "slices are missing" if round(missing) > 1 and abs(missing - round(missing)) < 0.1 else "mixed spacing"
+        raise CaseError(f"{where}: {words}, {pair(n)} are {gaps[n]:.2f} mm apart, most others {usual:.2f} mm; export"
+                        " the whole planning CT, with one slice spacing")
+    return float((heights[-1] - heights[0]) / (len(slices) - 1))

@@ -1,0 +1,7 @@
+"""UIDs of the SOP classes that are read or written (PS3.4 B.5)."""
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+RT_STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
+RT_PLAN = "1.2.840.10008.5.1.4.1.1.481.5"
