@@ -20,7 +20,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 
 benchmarks: $(VENV)/.test
-	for benchmark in bitmask prediction crop scoring dvh module; do echo "== $$benchmark"; $(BIN)/python Testing/benchmarks/$$benchmark.py || exit 1; done
+	for benchmark in bitmask prediction crop scoring dvh module dicom; do echo "== $$benchmark"; $(BIN)/python Testing/benchmarks/$$benchmark.py || exit 1; done
 
 # The package itself is installed editable and without its dependencies: the lock files pin those.
 $(VENV)/.demo: requirements/run.lock pyproject.toml

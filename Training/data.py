@@ -100,10 +100,22 @@ def _beams(case: Case, box: tuple[slice, slice, slice], spec: ChannelSpec) -> np
     return rough_plan(ct, rois, mask | find_body(ct, targets & mask), case.spacing, spec)
 
 
+def cache_kind(spec: ChannelSpec) -> str:
+    """What a cached sample depends on besides the patient, as the name of a folder."""
+    return f"v{CACHE_VERSION}" + "".join(f"-{angle:g}" for angle in spec.gantry_angles)
+
+
 def cache_patients(folder: str | Path, cache: str | Path, spec: ChannelSpec = DEFAULT_SPEC) -> list[Sample]:
-    """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache."""
-    kind = f"v{CACHE_VERSION}" + "".join(f"-{angle:g}" for angle in spec.gantry_angles)
+    """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache.
+
+    A folder that `import_dicom.py` wrote is such a cache itself: its samples are read as they are.
+    """
+    kind = cache_kind(spec)
     folder, cache = Path(folder), Path(cache)
+    if imported := sorted((folder / kind).glob("*.safetensors")):
+        return [Sample.load(path) for path in imported]
+    if any(folder.glob("v*/*.safetensors")):
+        raise DeepDoseError(f"{folder}: imported for other beams or by another version; import it again for {kind}")
     patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if not patients:
         raise DeepDoseError(f"{folder}: no patient folders here")

@@ -1,0 +1,84 @@
+"""A clinical DICOM-RT study from folder to results: read, predict, write, each with its time and peak memory.
+
+The study is made up: the phantom with a 512x512x160 CT and 20 structures.
+
+    python Testing/benchmarks/dicom.py [FOLDER]        FOLDER: a study of your own instead
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common import peak_megabytes, run_alone
+from DeepDosePredictLib.core.device import keep_freed_memory
+from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.core.predictor import Predictor
+from DeepDosePredictLib.geometry import Grid, reslice
+from DeepDosePredictLib.io.cases import find_cases
+from DeepDosePredictLib.io.dicom.ct import LPS_TO_RAS
+from DeepDosePredictLib.io.dicom.write_study import Scan, write_study
+from DeepDosePredictLib.io.outputs import write_prediction
+from DeepDosePredictLib.models import open_model
+
+SHAPE, SPACING = (160, 512, 512), (2.0, 0.977, 0.977)
+
+
+def write_large_study(folder: Path) -> None:
+    """The phantom resampled to SHAPE, its ten structures and ten more that no model uses."""
+    case = head_and_neck_phantom()
+    place = np.diag([*case.spacing[::-1], 1.0])
+    source, grid = Grid(case.shape, LPS_TO_RAS @ place), Grid(SHAPE, LPS_TO_RAS @ np.diag([*SPACING[::-1], 1.0]))
+    ct = np.rint(reslice(case.ct, source, grid, -1000, True)).astype(np.int16)
+    masks = {roi: reslice(case.rois[roi].astype(np.float32), source, grid, 0, True) >= 0.5
+             for roi in case.rois.present()}
+    more = {f"z{name}": mask for name, mask in masks.items()}
+    write_study(folder, "large", Scan(ct, SPACING, (0.0, 0.0, 0.0)), masks | more,
+                Scan(case.dose, case.spacing, (0.0, 0.0, 0.0)))
+
+
+def measure(folder: str, part: str) -> dict:
+    """Seconds of the parts up to `part` and the peak memory after it."""
+    torch.set_num_threads(2)
+    keep_freed_memory()
+    seconds = {}
+
+    def timed(name, function):
+        start = time.perf_counter()
+        result = function()
+        seconds[name] = time.perf_counter() - start
+        return result
+
+    case = timed("read", lambda: find_cases([folder])[0].read())
+    if part != "read":
+        predictor = timed("load", lambda: Predictor(open_model(), "cpu"))
+        prediction = timed("predict", lambda: predictor.predict(case, any_prescription=True))
+    if part == "write":
+        with tempfile.TemporaryDirectory() as out:
+            timed("write", lambda: write_prediction(out, case, prediction, predictor.model, openkbp=False))
+    return {"seconds": seconds, "peak": peak_megabytes()}
+
+
+def main() -> None:
+    if len(sys.argv) > 2:
+        print(json.dumps(measure(*sys.argv[1:])))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = sys.argv[1] if len(sys.argv) > 1 else temporary
+        if len(sys.argv) == 1:
+            write_large_study(Path(folder))
+        results = {part: run_alone(__file__, folder, part) for part in ("read", "predict", "write")}
+    seconds = results["write"]["seconds"]
+    for part, result in results.items():
+        print(f"{part:<9}{seconds[part]:6.2f} s   peak memory up to here {result['peak']:5.0f} MB")
+    print(f"{'all':<9}{sum(seconds.values()):6.2f} s, loading the model included; two threads")
+
+
+if __name__ == "__main__":
+    main()

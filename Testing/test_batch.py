@@ -1,0 +1,216 @@
+"""Cohorts: resumed after Ctrl-C and SIGKILL, crashes that stay with their patient, what counts as finished."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from DeepDosePredictLib import batch
+from DeepDosePredictLib.core.bitmask import RoiMask
+from DeepDosePredictLib.core.errors import CaseError, DeepDoseError
+from DeepDosePredictLib.io.cases import CaseSource, find_cases
+from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
+from DeepDosePredictLib.io.result import RESULT, Result, read_result
+from synthetic import make_case, make_model
+
+LIBRARY = Path(batch.__file__).parents[1]
+FILES = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png", "result.json"]
+
+
+@pytest.fixture(scope="module")
+def compact(tmp_path_factory) -> Path:
+    """A patient in the compact form: the quickest to read. Its few structures are quick to draw."""
+    case = make_case()
+    folder = tmp_path_factory.mktemp("compact") / "patient"
+    write_nrrd_case(folder, replace(case, rois=RoiMask.encode({"PTV70": case.rois["PTV70"]})))
+    return folder
+
+
+def cohort_of(compact: Path, folder: Path, names: list[str]) -> Path:
+    for name in names:
+        shutil.copytree(compact, folder / name)
+    return folder
+
+
+def start(cohort: Path, out: Path, model: Path) -> subprocess.Popen:
+    """The command in a process group of its own, as a terminal starts it."""
+    arguments = ["predict", cohort, "-o", out, "--model", model, "--device", "cpu", "--jobs", 2]
+    return subprocess.Popen([sys.executable, "-m", "DeepDosePredictLib.cli", *map(str, arguments)], cwd=LIBRARY,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
+def finished(out: Path) -> dict[str, int]:
+    """{patient: when its result was written}."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob(f"*/{RESULT}")}
+
+
+def wait_for(out: Path, number: int, process: subprocess.Popen) -> None:
+    end = time.monotonic() + 300
+    while len(finished(out)) < number:
+        assert process.poll() is None and time.monotonic() < end, process.communicate()[0]
+        time.sleep(0.02)
+
+
+def all_gone(group: int) -> bool:
+    """Whether no process of a group is left; waits a little for them to end."""
+    for _ in range(600):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_cohort_survives_ctrl_c_and_sigkill(tmp_path, compact, tiny_model):
+    """Ten patients, stopped by Ctrl-C, killed half-way, and run to the end: each is predicted exactly once."""
+    cohort, out = cohort_of(compact, tmp_path / "cohort", [f"pt_{n}" for n in range(10)]), tmp_path / "out"
+
+    process = start(cohort, out, tiny_model)
+    wait_for(out, 1, process)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 130 and "what is finished is kept" in output and "Traceback" not in output
+    assert all_gone(process.pid)
+    assert all(sorted(path.name for path in folder.iterdir()) == FILES for folder in out.iterdir() if folder.is_dir())
+    stopped = finished(out)
+    with (out / "summary.csv").open() as file:
+        assert {row["patient"] for row in csv.DictReader(file)} <= stopped.keys()
+
+    process = start(cohort, out, tiny_model)
+    wait_for(out, 5, process)
+    process.kill()
+    process.wait()
+    assert all_gone(process.pid), "workers outlive the killed command"
+    killed = finished(out)
+    assert 5 <= len(killed) < 10 and killed.items() >= stopped.items()
+    for folder in out.iterdir():
+        if folder.is_dir() and folder.name in killed:
+            assert not set(FILES) - {path.name for path in folder.iterdir()}
+
+    process = start(cohort, out, tiny_model)
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0 and f"10 of 10 patients predicted ({len(killed)} of them earlier)" in output
+    assert finished(out).items() >= killed.items() and len(finished(out)) == 10
+    assert {path.name for path in out.iterdir()} == {*(f"pt_{n}" for n in range(10)), "summary.csv", "report.html"}
+    assert all(sorted(path.name for path in (out / f"pt_{n}").iterdir()) == FILES for n in range(10))
+    with (out / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["patient"] for row in rows] == [f"pt_{n}" for n in range(10)]
+    assert {row["status"] for row in rows} == {"predicted"}
+
+
+class Crashing(CaseSource):
+    """Ends its process as a fault in compiled code does."""
+
+    def read(self, *_):
+        os.abort()
+
+
+class Greedy(CaseSource):
+    def read(self, *_):
+        raise MemoryError
+
+
+class Wrong(CaseSource):
+    def read(self, *_):
+        raise RuntimeError("a fault\nof the program")
+
+
+def test_what_goes_wrong_stays_with_its_patient(tmp_path, compact, tiny_model, capfd):
+    names = {"a": CaseSource, "b": Crashing, "c": Greedy, "d": Wrong, "e": CaseSource}
+    cohort_of(compact, tmp_path / "cohort", list(names))
+    sources = [kind(name, tmp_path / "cohort" / name, "compact") for name, kind in names.items()]
+    told = []
+    cohort = batch.predict_cohort(sources, tmp_path / "out", batch.Settings(tiny_model, "cpu"), title="t", n_workers=2,
+                                  report=lambda patient, error: told.append((patient, bool(error))))
+    assert list(cohort.results) == ["a", "e"] and cohort.n_kept == 0
+    assert cohort.failures == {"b": batch.CRASHED, "c": "not enough memory",
+                               "d": "unexpected RuntimeError: a fault of the program"}
+    assert sorted(told) == [("a", False), ("b", True), ("c", True), ("d", True), ("e", False)]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert batch.CRASHED in page and 'href="./a/report.html"' in page
+    capfd.readouterr()
+
+
+def result_of(folder: Path, key: str) -> Path:
+    """A made-up result."""
+    folder.mkdir(parents=True)
+    (folder / "dose.nrrd").write_bytes(b"dose")
+    result = Result("p", key, "m 1", "0" * 64, "0", "now", 1.0, "cpu", (), None, None, (), {"dose.nrrd": 4})
+    (folder / RESULT).write_bytes(result.to_json())
+    return folder
+
+
+def test_what_counts_as_finished(tmp_path, compact, tiny_model):
+    source = find_cases([cohort_of(compact, tmp_path / "cohort", ["p", "q"])])[0]
+    predictor = batch.Settings(tiny_model, "cpu").predictor()
+    key = batch.result_key(source, predictor)
+    job = batch.Job(source, result_of(tmp_path / "out", key), key)
+    assert batch._finished(job) and batch.result_key(source, predictor) == key
+    other_model = make_model(tmp_path / "tiny.safetensors", seed=1)
+    changed = [
+        batch.result_key(source, batch.Settings(other_model, "cpu").predictor()),
+        batch.result_key(source, batch.Settings(tiny_model, "cpu", mirror=True).predictor()),
+        batch.result_key(source, predictor, {"PTV70": "boost"}),
+    ]
+    os.utime(source.folder / "ct.nrrd", (1, 1))
+    changed.append(batch.result_key(source, predictor))
+    assert len({key, *changed}) == 5
+    assert not any(batch._finished(replace(job, key=other)) for other in changed)
+    (job.output / "dose.nrrd").write_bytes(b"dos")
+    assert not batch._finished(job)
+    with pytest.raises(CaseError, match=r"dose\.nrrd changed since"):
+        read_result(job.output)
+    (job.output / "dose.nrrd").unlink()
+    assert not batch._finished(job)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"[" * 100_000, b'{"patient": 3}', b"\xff\xfe"])
+def test_damaged_results_are_predicted_again(tmp_path, content):
+    folder = result_of(tmp_path / "out", "k")
+    good = json.loads((folder / RESULT).read_bytes())
+    for damaged in (content, json.dumps(good | {"metrics": [3]}).encode(), json.dumps(good | {"files": []}).encode(),
+                    json.dumps(good | {"seconds": "1"}).encode(), json.dumps(good | {"key": None}).encode()):
+        (folder / RESULT).write_bytes(damaged)
+        with pytest.raises(CaseError, match=r"result\.json: not a finished result"):
+            read_result(folder)
+
+
+def test_a_finished_cohort_is_kept_until_told_otherwise(tmp_path, compact, tiny_model):
+    sources = find_cases([cohort_of(compact, tmp_path / "cohort", ["p", "q"])])
+    out, settings = tmp_path / "out", batch.Settings(tiny_model, "cpu")
+    batch.predict_cohort(sources, out, settings, title="t", n_workers=1)
+    before = finished(out)
+    assert batch.predict_cohort(sources, out, settings, title="t", n_workers=1).n_kept == 2 and finished(out) == before
+    again = batch.predict_cohort(sources, out, settings, title="t", n_workers=1, overwrite=True)
+    assert again.n_kept == 0 and all(finished(out)[name] > when for name, when in before.items())
+
+
+def test_names_that_would_collide(tmp_path, tiny_model):
+    for name in ("summary.csv", "report.html", ""):
+        with pytest.raises(DeepDoseError, match="cannot have the name"):
+            batch.check_outputs([CaseSource(name, tmp_path / "a", "")], [tmp_path / "out" / (name or "x")])
+
+
+def test_number_of_workers(monkeypatch):
+    import torch
+
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(batch.os, "sched_getaffinity", lambda _: range(16), raising=False)
+    monkeypatch.setattr(batch, "_free_bytes", lambda: 100 * batch.BYTES_PER_JOB)
+    assert batch.default_workers(100, cpu) == 8 and batch.default_workers(3, cpu) == 3
+    assert batch.default_workers(100, torch.device("cuda")) == 1
+    monkeypatch.setattr(batch, "_free_bytes", lambda: batch.BYTES_PER_JOB // 2)
+    assert batch.default_workers(100, cpu) == 1

@@ -1,0 +1,434 @@
+"""DICOM-RT in and out: round trips, geometry of CT and dose in every allowed form, what is refused, valid files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pydicom.dicomio
+import pytest
+
+from DeepDosePredictLib import cli
+from DeepDosePredictLib.core.errors import CaseError, DeepDoseError
+from DeepDosePredictLib.core.metrics import dose_error
+from DeepDosePredictLib.core.predictor import Predictor
+from DeepDosePredictLib.io.cases import find_cases, read_case
+from DeepDosePredictLib.io.dicom.ct import read_ct
+from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
+from DeepDosePredictLib.io.dicom.write_study import write_case
+from DeepDosePredictLib.io.dicom.writing import decimals
+from DeepDosePredictLib.io.nrrd_case import read_volume
+from DeepDosePredictLib.io.openkbp import read_openkbp
+from DeepDosePredictLib.models import open_model
+from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
+from synthetic import make_case
+
+
+def ct_of(folder: Path):
+    return read_ct(sorted(folder.glob("ct-*.dcm")))[0]
+
+
+def test_case_on_the_model_grid_survives_the_round_trip(tmp_path):
+    case = make_case()
+    write_case(tmp_path / "d", case)
+    same = read_case(tmp_path / "d")
+    assert (same.ct == case.ct).all() and (same.dose_mask == case.dose_mask).all()
+    assert all((same.rois[roi] == case.rois[roi]).all() for roi in case.rois.present())
+    assert np.abs(same.dose - case.dose).max() <= 0.51 * case.dose.max() / 65535
+    assert same.spacing == pytest.approx(case.spacing) and same.notes == () and same.name == case.name
+
+
+def test_openkbp_patients_as_dicom_are_predicted_as_well(tmp_path, validation_patients):
+    """Volumes above 5 cc within 1 %, dose to the scaling's precision, dose score to 0.05 Gy."""
+    predictor, moved = Predictor(open_model()), []
+    for name in ("pt_201", "pt_225", "pt_235"):
+        case = read_openkbp(validation_patients / name)
+        write_case(tmp_path / name, case)
+        same = read_case(tmp_path / name)
+        assert (same.ct == case.ct).all() and (same.dose_mask == case.dose_mask).all()
+        assert np.abs(same.dose - case.dose).max() <= 0.51 * case.dose.max() / 65535
+        for roi in case.rois.present():
+            before, after = np.count_nonzero(case.rois[roi]), np.count_nonzero(same.rois[roi])
+            if before * case.voxel_volume_mm3 > 5000:
+                assert after == pytest.approx(before, rel=0.01), f"{name} {roi}"
+        moved.append(np.diff([dose_error(c.dose, predictor.predict(c).dose, c.dose_mask) for c in (case, same)])[0])
+    assert np.abs(moved).max() <= 0.05
+
+
+def test_small_patient_reads_with_names_levels_and_sides(small):
+    source, = find_cases([small])
+    assert (source.name, source.kind) == ("small", "dicom")
+    case = source.read()
+    assert set(case.rois.present()) == {"PTV70", "PTV56", "SpinalCord", "LeftParotid", "RightParotid"}
+    masks = small_structures()
+    for role, name in (("PTV70", "PTV_7000"), ("LeftParotid", "Parotid_L")):
+        k, j, i = np.argwhere(case.rois[role]).mean(0)
+        place = np.array(case.origin) + np.array([i, j, k]) * case.spacing[::-1]
+        k, j, i = np.argwhere(masks[name]).mean(0)
+        assert place == pytest.approx(np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1], abs=1)
+        volume = case.rois[role].sum() * case.voxel_volume_mm3
+        assert volume == pytest.approx(masks[name].sum() * np.prod(SPACING), rel=0.12)
+    assert case.dose.max() == pytest.approx(75, abs=3) and case.notes == ()
+
+
+# CT
+
+def test_hu_by_slope_and_intercept_of_each_slice(patient):
+    before = ct_of(patient).array
+
+    def rescaled(dataset, n):
+        slope, intercept = 1 + n % 3, -200 + n
+        dataset.RescaleSlope, dataset.RescaleIntercept = str(slope), str(intercept)
+        stored = (dataset.pixel_array.astype(int) - intercept) / slope
+        dataset.PixelData = np.rint(stored).astype("<i2").tobytes()
+
+    edit_ct(patient, rescaled)
+    assert np.abs(ct_of(patient).array - before).max() <= 1
+
+
+@pytest.mark.parametrize("change", [
+    lambda array, row, column, step: (array[:, :, ::-1], -row, column, step),
+    lambda array, row, column, step: (array[:, ::-1], row, -column, step),
+    lambda array, row, column, step: (array[:, ::-1, ::-1], -row, -column, step),
+    lambda array, row, column, step: (array.transpose(0, 2, 1), column, row, step),
+], ids=["feet first", "prone feet first", "prone", "transposed"])
+def test_ct_in_other_orientations_is_the_same_case(patient, small, change):
+    """The same patient, scanned with other directions of rows and columns."""
+    whole = ct_of(small).array
+    row, column = np.array([1.0, 0, 0]), np.array([0, 1.0, 0])
+    array, new_row, new_column, _ = change(whole, row, column, SPACING[1])
+    far = np.array([SPACING[2] * 63, SPACING[1] * 63, 0])
+    start = np.array(ORIGIN) + far * (np.minimum(new_row + new_column, 0) != 0)
+
+    def turned(dataset, n):
+        dataset.PixelData = np.ascontiguousarray(array[n]).tobytes()
+        dataset.ImageOrientationPatient = [*new_row, *new_column]
+        dataset.ImagePositionPatient = [start[0], start[1], ORIGIN[2] + n * SPACING[0]]
+
+    edit_ct(patient, turned)
+    expected, found = read_case(small), read_case(patient)
+    assert (found.ct == expected.ct).all() and (found.dose_mask == expected.dose_mask).all()
+    assert (found.rois.bits == expected.rois.bits).all()
+
+
+def test_study_on_oblique_slices_keeps_volumes_and_dose(patient, small):
+    """Slices, contours and dose planes tilted together, as of a patient scanned with a rotated coordinate system."""
+    angle = np.deg2rad(8)
+    turn = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+
+    def turned(dataset, _=None):
+        axes = np.array(dataset.ImageOrientationPatient, float).reshape(2, 3) @ turn.T
+        dataset.ImageOrientationPatient = decimals(axes.ravel())
+        dataset.ImagePositionPatient = decimals(turn @ np.array(dataset.ImagePositionPatient, float))
+
+    def turned_contours(dataset):
+        for roi in dataset.ROIContourSequence:
+            for contour in roi.ContourSequence:
+                points = np.array(contour.ContourData, float).reshape(-1, 3) @ turn.T
+                contour.ContourData = decimals(points.ravel())
+
+    edit_ct(patient, turned)
+    edit(patient / "dose.dcm", turned)
+    edit(patient / "structures.dcm", turned_contours)
+    before, after = read_case(small), read_case(patient)
+    for roi in ("PTV70", "PTV56"):
+        volumes = [case.rois[roi].sum() * case.voxel_volume_mm3 for case in (before, after)]
+        assert volumes[1] == pytest.approx(volumes[0], rel=0.1), roi
+        doses = [case.dose[case.rois[roi]].mean() for case in (before, after)]
+        assert doses[1] == pytest.approx(doses[0], abs=1), roi
+    assert after.dose_mask.sum() == pytest.approx(before.dose_mask.sum(), rel=0.05)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda f: (f / "ct-010.dcm").unlink(), "1 of 24 CT slices that it refers to are missing"),
+    (lambda f: shutil.copy(f / "ct-010.dcm", f / "ct-010b.dcm"), "doubled slices, ct-010.*ct-010"),
+    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 2 * n, 3 * n])), "gantry tilt of 33.7"),
+    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, n * n])), "mixed spacing"),
+    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, 3 * (n + (n > 5))])),
+     "slices are missing, ct-006.dcm and ct-007.dcm"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "PixelSpacing", [3, 3])), "ct-003.dcm has .* leave one"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [0, 1, 0, 0, 0, 1])),
+     "different planes"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0])),
+     "ct-003.dcm: ImageOrientationPatient"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: delattr(d, "RescaleIntercept")), "ct-003.dcm: RescaleIntercept is"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "RescaleType", "OD")), "ct-003.dcm: .* OD, not HU"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65)), "ct-003.dcm: damaged"),
+    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65535)), "ct-003.dcm: damaged"),
+    (lambda f: edit_ct(f, lambda d, n: setattr(d, "FrameOfReferenceUID", "1.2.3")), "another frame of reference"),
+])
+def test_what_is_wrong_with_a_ct_is_named(patient, change, words):
+    change(patient)
+    with pytest.raises(CaseError, match=words):
+        read_case(patient)
+
+
+def test_compressed_pixels_without_decoder_are_named(patient):
+    def compressed(dataset):
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.91"
+        dataset.PixelData = pydicom.encaps.encapsulate([dataset.PixelData])
+        dataset["PixelData"].is_undefined_length = True
+
+    edit(patient / "ct-005.dcm", compressed)
+    with pytest.raises(CaseError, match=r"ct-005.dcm: its pixels are compressed \(JPEG 2000"):
+        read_case(patient)
+
+
+# Dose
+
+def offsets(change):
+    return lambda dataset: setattr(dataset, "GridFrameOffsetVector", list(change(dataset, np.arange(10) * 6.0)))
+
+
+def downwards(dataset):
+    """The same dose with its frames from the highest down."""
+    dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[::-1]).tobytes()
+    x, y, z = map(float, dataset.ImagePositionPatient)
+    dataset.ImagePositionPatient = [x, y, z + 54]
+    dataset.GridFrameOffsetVector = list(np.arange(10) * -6.0)
+
+
+def feet_first(dataset):
+    """Rows to the right: the normal points down, and so do the frames."""
+    dataset.PixelData = np.ascontiguousarray(dataset.pixel_array[::-1, :, ::-1]).tobytes()
+    x, y, z = map(float, dataset.ImagePositionPatient)
+    dataset.ImagePositionPatient = [x + 19 * 6, y, z + 54]
+    dataset.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+
+
+def feet_first_absolute(dataset):
+    feet_first(dataset)
+    dataset.GridFrameOffsetVector = [float(dataset.ImagePositionPatient[2]) - 6 * n for n in range(10)]
+
+
+def wide(dataset):
+    """32 bits instead of 16."""
+    dataset.PixelData = (dataset.pixel_array.astype("<u4") << 8).tobytes()
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 32, 32, 31
+    dataset.DoseGridScaling = float(dataset.DoseGridScaling) / 256
+
+
+def sagittal(dataset):
+    """Frames from right to left in the patient, with the same dose."""
+    array = dataset.pixel_array.transpose(2, 0, 1)  # frames along x, rows along z, columns along y
+    dataset.PixelData = np.ascontiguousarray(array).tobytes()
+    dataset.NumberOfFrames, dataset.Rows, dataset.Columns = array.shape
+    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, 1]
+    dataset.GridFrameOffsetVector = list(np.arange(20) * 6.0)
+
+
+@pytest.mark.parametrize("change", [
+    offsets(lambda d, v: v + float(d.ImagePositionPatient[2])), downwards, feet_first, feet_first_absolute, wide,
+    sagittal, lambda dataset: dataset.__delattr__("FrameOfReferenceUID"),
+], ids=["absolute", "downwards", "feet first", "feet first absolute", "32 bits", "sagittal", "no frame"])
+def test_the_same_dose_in_every_allowed_form(patient, small, change):
+    edit(patient / "dose.dcm", change)
+    np.testing.assert_allclose(read_case(patient).dose, read_case(small).dose, atol=2e-3)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda d: setattr(d, "DoseUnits", "RELATIVE"), "unit is RELATIVE"),
+    (lambda d: setattr(d, "DoseType", "ERROR"), "DoseType is ERROR"),
+    (lambda d: setattr(d, "DoseSummationType", "BEAM"), "dose of a beam, not of the plan"),
+    (lambda d: setattr(d, "DoseSummationType", "FRACTION"), "dose of a fraction"),
+    (lambda d: setattr(d, "DoseGridScaling", "0"), "DoseGridScaling is 0"),
+    (lambda d: setattr(d, "DoseGridScaling", "1"), "too high for Gy"),
+    (lambda d: delattr(d, "DoseGridScaling"), "DoseGridScaling is missing"),
+    (offsets(lambda d, v: v + 17), "begins with 17"),
+    (offsets(lambda d, v: v[:-1]), "expected 10 numbers"),
+    (offsets(lambda d, v: v**1.3), "mm apart"),
+    (offsets(lambda d, v: v * 0), "mm apart"),
+    (lambda d: setattr(d, "NumberOfFrames", 2**30), "cannot be"),
+    (lambda d: setattr(d, "Modality", "CT"), "dose"),
+])
+def test_what_is_wrong_with_a_dose_is_named(patient, change, words):
+    edit(patient / "dose.dcm", change)
+    with pytest.raises(CaseError, match=rf"dose.dcm: .*{words}"):
+        if words == "dose":
+            read_rtdose(patient / "dose.dcm")
+        read_case(patient)
+
+
+def test_dose_of_another_frame_is_refused_when_given_and_ignored_when_found(patient, small):
+    edit(patient / "dose.dcm", lambda d: (setattr(d, "FrameOfReferenceUID", "1.2.3"),
+                                          delattr(d, "ReferencedRTPlanSequence")))
+    assert read_case(patient).dose is None
+    with pytest.raises(CaseError, match="frame of reference is not the CT's"):
+        read_case(small, dose=patient / "dose.dcm")
+
+
+# Structures and roles
+
+def named(path: Path, old: str, new: str) -> None:
+    def change(dataset):
+        for roi in dataset.StructureSetROISequence:
+            if roi.ROIName == old:
+                roi.ROIName = new
+
+    edit(path / "structures.dcm", change)
+
+
+def test_names_that_do_not_settle_a_role_must_be_given(patient):
+    named(patient, "PTV_7000", "PTV boost")
+    with pytest.raises(DeepDoseError, match=r"PTV boost: its name states no dose.*--roles FILE"):
+        read_case(patient)
+    case = read_case(patient, {"PTV70": "PTV boost", "PTV56": "PTV_5600", "LeftParotid": "Parotid_L"})
+    assert set(case.rois.present()) == {"PTV70", "PTV56", "LeftParotid"}
+    with pytest.raises(DeepDoseError, match="no segment named 'PTV_7000'"):
+        read_case(patient, {"PTV70": "PTV_7000"})
+
+
+def test_a_target_by_type_is_not_lost_for_its_name(patient):
+    named(patient, "PTV_7000", "Boost")
+    with pytest.raises(CaseError, match="Boost is of type PTV"):
+        read_case(patient)
+    assert read_case(patient, {"PTV56": "PTV_5600"}).targets() == ("PTV56",)
+    named(patient, "Boost", "zBoost")  # a help structure
+    assert read_case(patient).targets() == ("PTV56",)
+
+
+def test_exchanged_sides_are_said(patient):
+    for old, new in (("Parotid_L", "x"), ("Parotid_R", "Parotid_L"), ("x", "Parotid_R")):
+        named(patient, old, new)
+    assert any("LeftParotid lies to the right of RightParotid" in note for note in read_case(patient).notes)
+
+
+def test_body_contour_by_its_type(patient, tmp_path):
+    outline = np.zeros((24, 64, 64), bool)
+    outline[:, 20:45, 12:53] = True
+    write_small_patient(tmp_path / "b", External=outline)
+    named(tmp_path / "b", "External", "K 1")
+    case = read_case(tmp_path / "b")
+    area = case.dose_mask.any(0).sum() * np.prod(case.spacing[1:])
+    assert area == pytest.approx(25 * 41 * 16, rel=0.05)
+
+
+def test_points_and_open_lines_are_no_structure_and_empty_organs_are_said(patient):
+    def change(dataset):
+        for contour in dataset.ROIContourSequence[2].ContourSequence:
+            contour.ContourGeometricType = "OPEN_PLANAR"
+
+    edit(patient / "structures.dcm", change)
+    case = read_case(patient)
+    assert "SpinalCord is empty; it was left out" in case.notes and "SpinalCord" not in case.rois
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda d: setattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData", [1, 2, 3, 4]), "4 coordinates"),
+    (lambda d: delattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData"), "a contour has no points"),
+    (lambda d: setattr(d.StructureSetROISequence[1], "ROINumber", 1), "ROI number 1 of 'PTV_5600'"),
+    (lambda d: setattr(d.StructureSetROISequence[0], "ReferencedFrameOfReferenceUID", "1.2"), "PTV_7000: .* frame of"),
+    (lambda d: setattr(d, "StructureSetROISequence", []), "it has no segments"),
+    (lambda d: setattr(d, "ROIContourSequence", []), "no PTV has any voxel"),
+])
+def test_what_is_wrong_with_structures_is_named(patient, change, words):
+    edit(patient / "structures.dcm", change)
+    with pytest.raises(DeepDoseError, match=rf"structures.dcm.*{words}"):
+        read_case(patient)
+
+
+# The predicted dose
+
+@pytest.fixture(scope="session")
+def predicted(small: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("predicted") / "out"
+    assert cli.main(["predict", str(small), "-o", str(out), "--model", str(tiny_model)]) == 0
+    return out
+
+
+def test_predicted_dose_says_what_it_is_and_belongs_to_the_patient(predicted, small):
+    dose, structures = (pydicom.dcmread(path) for path in (predicted / "dose.dcm", small / "structures.dcm"))
+    ct = pydicom.dcmread(small / "ct-001.dcm")
+    for words in (dose.SeriesDescription, dose.DoseComment):
+        assert "PREDICTED" in words and "research use only" in words
+    assert "Not for clinical use" in dose.ImageComments and "tiny 1" in dose.DoseComment
+    for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
+        assert dose[keyword].value == ct[keyword].value
+    assert dose.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID == structures.SOPInstanceUID
+    plan = pydicom.dcmread(small / "plan.dcm")
+    assert dose.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID != plan.SOPInstanceUID
+
+
+def test_predicted_dose_reopens_with_the_same_values_in_the_same_place(predicted):
+    expected = read_volume(predicted / "dose.nrrd")
+    dose = pydicom.dcmread(predicted / "dose.dcm")
+    half = 0.5001 * float(dose.DoseGridScaling)
+    values = dose.pixel_array * float(dose.DoseGridScaling)
+    assert np.abs(values - expected.array).max() <= half and half < 1e-3
+    assert [float(x) for x in dose.ImagePositionPatient] == pytest.approx(expected.origin, abs=1e-6)
+    ours = read_rtdose(predicted / "dose.dcm").volume
+    assert np.abs(ours.array - expected.array).max() <= half + 1e-5
+    assert ours.grid.spacing == pytest.approx(expected.spacing)
+    assert ours.grid.ijk_to_ras[:3, 3] * (-1, -1, 1) == pytest.approx(expected.origin, abs=1e-6)
+
+
+def test_dicompyler_reads_the_predicted_dose_and_its_dvhs(predicted, small, monkeypatch):
+    pytest.importorskip("dicompylercore", reason="needs dicompyler-core")
+    monkeypatch.setattr(pydicom.dicomio, "read_file", pydicom.dcmread, raising=False)  # its name before pydicom 3
+    from dicompylercore.dicomparser import DicomParser
+
+    parser = DicomParser(str(predicted / "dose.dcm"))
+    expected, data = read_volume(predicted / "dose.nrrd"), parser.GetDoseData()
+    plane = parser.GetDoseGrid(expected.origin[2] + 60 * expected.spacing[0]) * data["dosegridscaling"]
+    assert np.abs(plane - expected.array[60]).max() <= data["dosegridscaling"]
+    assert parser.HasDVHs() and data["doseunits"] == "GY"
+    case = read_case(small)
+    numbers = {roi.ROINumber: roi.ROIName for roi in pydicom.dcmread(small / "structures.dcm").StructureSetROISequence}
+    for dvh in parser.ds.DVHSequence:
+        included = [numbers[r.ReferencedROINumber] for r in dvh.DVHReferencedROISequence
+                    if r.DVHROIContributionType == "INCLUDED"]
+        if included == ["PTV_5600"]:
+            mask = case.rois["PTV56"]
+            assert [r.DVHROIContributionType for r in dvh.DVHReferencedROISequence] == ["INCLUDED", "EXCLUDED"]
+            assert float(dvh.DVHMeanDose) == pytest.approx(expected.array[mask].mean(), abs=1e-3)
+            assert float(dvh.DVHData[1]) == pytest.approx(mask.sum() * case.voxel_volume_mm3 / 1000, rel=1e-3)
+            break
+    else:
+        pytest.fail("no DVH of PTV_5600")
+
+
+def test_a_prediction_beside_the_patient_is_not_taken_for_the_reference(predicted, small, patient):
+    shutil.copy(predicted / "dose.dcm", patient / "predicted.dcm")
+    np.testing.assert_array_equal(read_case(patient).dose, read_case(small).dose)
+    (patient / "dose.dcm").unlink()
+    assert read_case(patient).dose is None
+
+
+def dciodvfy_errors(path: Path) -> list[str]:
+    """Errors that dciodvfy finds; it prints them to its error output."""
+    process = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    return [line for line in (process.stdout + process.stderr).splitlines() if line.startswith("Error")]
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("phantom") / "phantom"
+    assert cli.main(["phantom", "--dicom", str(folder)]) == 0
+    return folder
+
+
+def test_written_files_are_valid(phantom, predicted):
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
+    assert dciodvfy_errors(Path(__file__))  # it does find errors
+    for path in (phantom / "ct-001.dcm", phantom / "ct-128.dcm", phantom / "structures.dcm", phantom / "plan.dcm",
+                 phantom / "dose.dcm", predicted / "dose.dcm"):
+        assert dciodvfy_errors(path) == [], path.name
+
+
+def test_phantom_is_a_clinical_study(phantom):
+    """512x512, 2.5 mm, TG-263 names, a dose that is coarser and smaller than the CT; it reads without a question."""
+    from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+
+    ct = ct_of(phantom)
+    assert ct.array.shape == (128, 512, 512) and ct.grid.spacing == pytest.approx((2.5, 0.9765, 0.9765))
+    case, original = read_case(phantom), head_and_neck_phantom()
+    assert case.notes == () and case.rois.present() == tuple(sorted(original.rois.present(), key=case.rois.names.index))
+    for roi in original.rois.present():
+        volumes = [c.rois[roi].sum() * c.voxel_volume_mm3 for c in (original, case)]
+        assert volumes[1] == pytest.approx(volumes[0], rel=0.03), roi
+    target = original.rois["PTV70"]
+    assert case.dose[case.rois["PTV70"]].mean() == pytest.approx(original.dose[target].mean(), abs=0.5)

@@ -1,0 +1,118 @@
+"""The web pages: what they say, that they stand alone, and that no name becomes markup."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from DeepDosePredictLib.io.report import DISCLAIMER, Pictures
+from DeepDosePredictLib.io.report.cohort import MIN_PATIENTS, Distribution, metrics, scores
+from DeepDosePredictLib.io.report.html import cohort_page, patient_page
+from DeepDosePredictLib.io.result import MetricValue, Result
+
+EVIL = '"><script>alert(1)</script>&<img src=x onerror=alert(2)>$x_{'
+
+
+def result(name: str = "pt_1", shift: float = 0.0, *, reference: bool = True, structure: str = "Larynx",
+           warnings: tuple[str, ...] = ()) -> Result:
+    values = [MetricValue(structure, "mean", "Gy", 40.0 if reference else None, 40.0 + shift),
+              MetricValue("PTV70", "D95%", "Gy", 66.5 if reference else None, 66.0 + shift / 10)]
+    errors = (2.0 + abs(shift), 1.0 + abs(shift)) if reference else (None, None)
+    return Result(name, "key", "model 3", "ab" * 32, "0.1.0", "2026-01-01T00:00:00+00:00", 0.5, "cpu", warnings,
+                  *errors, values, {"dose.nrrd": 1, "report.html": 2})
+
+
+class Page(HTMLParser):
+    """The elements and words of a page; fails where tags do not match."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.words, self.links, self.pictures, self.tags, self.open = "", [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+        attributes = dict(attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+        self.links += [attributes["href"]] if "href" in attributes else []
+        self.pictures += [attributes["src"]] if "src" in attributes else []
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def cohort(results: list[Result], **failures: str) -> Page:
+    return Page(cohort_page("Cohort", {one.patient: one for one in results}, failures))
+
+
+def test_patient_page():
+    page = Page(patient_page(result(shift=4.0, warnings=("No PTV56.",)), Pictures(b"jpeg", b"png"), in_cohort=True))
+    for words in ("pt_1", "Predicted dose", "model 3", DISCLAIMER, "No PTV56.", "6.00 Gy", "66.5", "+4.0", "ab" * 32):
+        assert words in page.words
+    assert page.links == ["../report.html", "./dose.nrrd", "./result.json"]
+    assert [source.partition(",")[0] for source in page.pictures] == ["data:image/jpeg;base64", "data:image/png;base64"]
+
+
+def test_without_reference_nothing_is_compared():
+    page = Page(patient_page(result(reference=False), Pictures(b"", b""), in_cohort=False))
+    assert "../report.html" not in page.links and "no reference dose" in page.words
+    assert not [words for words in ("Difference", "dose error", "Reference") if words in page.words]
+    page = cohort([result(f"pt_{n}", n, reference=False) for n in range(6)])
+    assert "no reference doses" in page.words and "Dose error" not in page.words and len(page.pictures) == 1
+
+
+def test_cohort_page_names_outliers_and_failures():
+    results = [result(f"pt_{n}", 0.1 * n) for n in range(9)] + [result("odd one", 30.0, warnings=("Odd.",))]
+    page = cohort(results, bad="its CT is missing")
+    for words in ("10predicted", "1failed", "its CT is missing", "Odd.", DISCLAIMER, "model 3", "Larynx mean 30.0 Gy"):
+        assert words in page.words
+    assert page.links.count("./odd%20one/report.html") == 2 and page.links.count("./pt_3/report.html") == 1
+    assert len(page.pictures) == 2 and all(source.startswith("data:image/svg+xml;base64") for source in page.pictures)
+
+
+@pytest.mark.parametrize("results", [[], [result()], [result("a"), result("b", reference=False)]])
+def test_small_cohorts(results):
+    page = cohort(results, bad="words")
+    assert "Outliers" not in page.words.replace("OutliersSeconds", "") and "words" in page.words
+
+
+def test_names_are_words():
+    evil = replace(result(EVIL, structure=EVIL, warnings=(EVIL,)), model=EVIL, device=EVIL, files={EVIL: 1})
+    pages = [Page(patient_page(evil, Pictures(b"", b""), in_cohort=True)), cohort([evil] * 6, **{EVIL: EVIL})]
+    for page in pages:
+        assert EVIL in page.words and "script" not in page.tags and page.links
+        assert all(link.startswith((".", "..")) and "<" not in link and '"' not in link for link in page.links)
+        assert all(source.startswith("data:") for source in page.pictures)
+
+
+def test_pages_load_nothing_from_elsewhere():
+    text = cohort_page("Cohort", {"pt_1": result()}, {}) + patient_page(result(), Pictures(b"", b""), in_cohort=True)
+    assert "http" not in text and "url(" not in text and "@import" not in text
+
+
+def test_fences():
+    values = np.array([1.0, 2, 3, 4, 5, 100])
+    distribution = Distribution("x", tuple("abcdef"), values)
+    assert distribution.fences() == (2.25 - 1.5 * 2.5, 4.75 + 1.5 * 2.5)
+    assert [outlier.patient for outlier in distribution.outliers()] == ["f"]
+    few = Distribution("x", tuple("abcd"), np.array([1.0, 1, 1, 100]))
+    assert len(few.values) < MIN_PATIENTS and not few.outliers()
+
+
+def test_differences_where_there_are_references():
+    results = [result("a", 1.0), result("b", 2.0), result("c", reference=False)]
+    ptv, larynx = metrics(results)
+    assert (ptv.what, larynx.what) == ("PTV70 D95%", "Larynx mean")
+    assert larynx.patients == ("a", "b") and larynx.values.tolist() == [1.0, 2.0]
+    assert [one.what for one in scores(results)] == ["Dose error", "DVH error"]
+    assert metrics(results[2:])[1].values.tolist() == [40.0] and scores(results[2:]) == []
