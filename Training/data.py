@@ -26,7 +26,7 @@ from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 
 CACHED_ROIS = (*ROIS, DOSE_MASK)
-CACHE_VERSION = "2"
+CACHE_VERSION = "3"
 DEFAULT_SPEC = ChannelSpec()
 VOLUMES = ("ct", "bits", "dose", "beams")
 AIR_HU = -1000
@@ -91,13 +91,10 @@ def channel_spec(config: TrainingConfig) -> ChannelSpec:
 
 
 def _beams(case: Case, box: tuple[slice, slice, slice], spec: ChannelSpec) -> np.ndarray:
-    """The rough plan in the dose mask and the whole body around it, so that it serves derived masks, too."""
-    ct, mask = case.ct[box], case.dose_mask[box]
     if not spec.gantry_angles:
-        return np.zeros(ct.shape, np.float32)
+        return np.zeros(case.ct[box].shape, np.float32)
     rois = RoiMask(case.rois.bits[box], case.rois.names)
-    targets = np.logical_or.reduce([rois[target] for target in case.targets()])
-    return rough_plan(ct, rois, mask | find_body(ct, targets & mask), case.spacing, spec)
+    return rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, spec)
 
 
 def cache_kind(spec: ChannelSpec) -> str:

@@ -27,6 +27,7 @@ from .gantry_angles import MAX_BEAMS
 from .rois import OARS, PTVS, mirrored_name, prescription
 
 SPACING_UNIT_MM = 4.0
+TISSUE_HU = -300
 MAX_CHANNELS, MAX_PRESCRIPTION = 64, 1000.0
 DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
 
@@ -129,9 +130,13 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
     return channels
 
 
-def rough_plan(ct: np.ndarray, rois: RoiMask, where: np.ndarray, spacing: Sequence[float],
+def rough_plan(ct: np.ndarray, rois: RoiMask, dose_mask: np.ndarray, spacing: Sequence[float],
                spec: ChannelSpec) -> np.ndarray:
-    """`beam_dose` (K, J, I) of a case's arrays for a model's gantry angles and organs at risk."""
+    """`beam_dose` (K, J, I) of a case's arrays for a model's gantry angles and organs at risk.
+
+    It spares, and has its dose in, the dose mask and all that is denser than air, so that it hardly depends on where
+    the mask ends.
+    """
     present = rois.present()
     levels = {name: level for name in present if (level := prescription(name))}
     level, oars = np.zeros(ct.shape, np.float32), np.zeros(ct.shape, bool)
@@ -139,4 +144,4 @@ def rough_plan(ct: np.ndarray, rois: RoiMask, where: np.ndarray, spacing: Sequen
         level = np.maximum(level, rois[name] * np.float32(levels[name] / max(levels.values())))
     for name in set(spec.rois()).intersection(present) - levels.keys():
         oars |= rois[name]
-    return beam_dose(ct, level, oars, where, spacing, spec.gantry_angles)
+    return beam_dose(ct, level, oars, dose_mask | (ct > TISSUE_HU), spacing, spec.gantry_angles)
