@@ -1,6 +1,7 @@
-"""Network time and peak memory of one prediction of the shipped model, 128x128x128 in and out, warm.
+"""Time and peak memory of one prediction as shipped (rough plan, mirroring), 128x128x128 in and out, warm.
 
-The dose mask's box (what the predictor computes) against the whole grid (the baseline), on the phantom.
+The dose mask's box (what the predictor computes) against the whole grid (the baseline), a single pass and the rough plan
+of the beams alone, on the phantom.
 
     python Testing/benchmarks/prediction.py [MODEL]
 """
@@ -13,7 +14,9 @@ import sys
 import torch
 
 from common import median_seconds, peak_megabytes, run_alone
+from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.case import dose_box
+from DeepDosePredictLib.core.channels import rough_plan
 from DeepDosePredictLib.core.device import keep_freed_memory
 from DeepDosePredictLib.core.phantom import head_and_neck_phantom
 from DeepDosePredictLib.core.predictor import Predictor
@@ -21,13 +24,15 @@ from DeepDosePredictLib.models import open_model
 
 
 def measure(part: str, model: str | None) -> dict:
-    """Median seconds of Predictor's network run over the dose box or the whole grid, and the peak memory."""
+    """Median seconds of the predictor's run over the whole grid or the dose box, of a single pass, or of the plan."""
     torch.set_num_threads(2)
     keep_freed_memory()  # as the command line does
     case = head_and_neck_phantom()
-    predictor = Predictor(open_model(model))
-    box = dose_box(case.dose_mask) if part == "box" else (slice(None),) * 3
-    seconds = median_seconds(lambda: predictor._run(case, box), 7, 2)
+    predictor = Predictor(open_model(model), mirror=False if part == "single" else None)
+    box = (slice(None),) * 3 if part == "whole" else dose_box(case.dose_mask)
+    rois = RoiMask(case.rois.bits[box], case.rois.names)
+    runs = {"plan": lambda: rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, predictor.channels)}
+    seconds = median_seconds(runs.get(part, lambda: predictor._run(case, box)), 7, 2)
     shape = "x".join(str(len(range(*s.indices(128)))) for s in box)
     return {"seconds": seconds, "peak": peak_megabytes(), "shape": shape, "device": predictor.device.type}
 
@@ -37,10 +42,12 @@ def main() -> None:
     if len(sys.argv) > 2:
         print(json.dumps(measure(sys.argv[1], None if sys.argv[2] == "None" else sys.argv[2])))
         return
-    whole, box = (run_alone(__file__, part, model) for part in ("whole", "box"))
-    for name, result in (("whole grid", whole), ("dose box", box)):
-        print(f"{name:<12}{result['shape']:>14}  {result['seconds']:.3f} s  peak {result['peak']:.0f} MB"
+    names = {"whole": "whole grid", "box": "dose box", "single": "single pass", "plan": "rough plan"}
+    results = {part: run_alone(__file__, part, model) for part in names}
+    for part, result in results.items():
+        print(f"{names[part]:<12}{result['shape']:>14}  {result['seconds']:.3f} s  peak {result['peak']:.0f} MB"
               f"  ({result['device']}, two threads)")
+    whole, box = results["whole"], results["box"]
     print(f"ratio box / whole: time {box['seconds'] / whole['seconds']:.2f}, memory {box['peak'] / whole['peak']:.2f}")
 
 
