@@ -1,7 +1,7 @@
 """Time and peak memory of one prediction as shipped (rough plan, mirroring), 128x128x128 in and out, warm.
 
-The dose mask's box (what the predictor computes) against the whole grid (the baseline), a single pass and the rough plan
-of the beams alone, on the phantom.
+The dose mask's box (what the predictor computes) against the whole grid (the baseline), a single pass and the rough
+plan of the beams alone, on the phantom.
 
     python Testing/benchmarks/prediction.py [MODEL]
 """
