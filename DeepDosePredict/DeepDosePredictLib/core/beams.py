@@ -50,7 +50,8 @@ class _DoseMatrix:
     bixels: int
 
     def dose(self, fluence: Tensor) -> Tensor:
-        return torch.take(fluence, self.index).mul_(self.weight).sum(0)
+        # index_select takes less than half the time of take.
+        return fluence.flatten().index_select(0, self.index.flatten()).view_as(self.weight).mul_(self.weight).sum(0)
 
     def back(self, values: Tensor) -> Tensor:
         """The transpose: what N values at the voxels give at the bixels."""
@@ -137,8 +138,8 @@ def _dose_matrix(voxels: tuple[Tensor, ...], beams: Sequence[_Beam], centre: flo
     pixel = j * beams[0].position.shape[1] + i
     voxel = k * beams[0].position.numel() + pixel
     for b, beam in enumerate(beams):
-        magnification, position = beam.magnification.flatten()[pixel], beam.position.flatten()[pixel]
-        depth = beam.depth.flatten()[voxel]
+        magnification, position = (v.flatten().index_select(0, pixel) for v in (beam.magnification, beam.position))
+        depth = beam.depth.flatten().index_select(0, voxel)
         z = (from_centre * magnification + centre).round().clamp(0, shape[0] - 1)
         u = position.floor()
         dose = magnification**2 * torch.exp(-ATTENUATION_PER_MM * depth)
