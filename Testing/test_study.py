@@ -72,7 +72,7 @@ def test_a_study_runs_once_and_is_reported(small_study, tmp_path):
     assert path.stat().st_size > 10_000
 
 
-def test_tests_are_of_pairs_of_patients(monkeypatch):
+def test_tests_are_of_pairs_of_patients():
     """p values are those of scipy on the patients' errors, corrected over all rows."""
     rng = np.random.default_rng(0)
     names = [f"pt_{n}" for n in range(20)]

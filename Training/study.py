@@ -81,7 +81,7 @@ def run(study: Study) -> None:
 
 
 def learning_curve(folder: Path) -> list[dict[str, float]]:
-    """Per epoch: training MAE (or the loss where MAE is no term) and validation scores, from a run's CSV logs."""
+    """Per epoch, from the CSV logs: validation scores, and training MAE or MSE where they are terms of the loss."""
     epochs: dict[int, dict[str, float]] = {}
     for log in sorted(folder.glob("csv/*/metrics.csv")):
         with log.open(newline="", encoding="utf-8") as file:
