@@ -12,6 +12,7 @@ from DeepDosePredictLib.core.case import GRID, Case
 from DeepDosePredictLib.core.channels import ChannelSpec
 from DeepDosePredictLib.core.model_file import Contract, save_model
 from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.core.planner import Planner
 from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
 from DeepDosePredictLib.io.openkbp import CT_OFFSET, from_case_axes, write_dose
 
@@ -74,11 +75,14 @@ def write_openkbp(folder: Path, case: Case) -> Path:
     return folder
 
 
-def make_model(path: Path, *, seed: int = 0, mirror: bool = False, spec: ChannelSpec | None = None, **network) -> Path:
+def make_model(path: Path, *, seed: int = 0, mirror: bool = False, deliverable: float = 0.0,
+               spec: ChannelSpec | None = None, **network) -> Path:
     """A model file with small random weights."""
     spec = spec or ChannelSpec()
     torch.manual_seed(seed)
     sizes = {"widths": (4, 4, 4), "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2} | network
     config = NetworkConfig(in_channels=len(spec.names), **sizes)
-    save_model(path, DeepDoseNet(config), Contract("tiny", "1", spec, config, mirror=mirror))
+    contract = Contract("tiny", "1", spec, config, mirror=mirror, deliverable=deliverable)
+    planner = Planner() if spec.gantry_angles else None
+    save_model(path, DeepDoseNet(config), contract, planner)
     return path

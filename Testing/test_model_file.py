@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from DeepDosePredictLib.core.channels import ChannelSpec
 from DeepDosePredictLib.core.errors import ModelError
-from DeepDosePredictLib.core.model_file import FORMAT, load_model, read_contract
+from DeepDosePredictLib.core.model_file import FORMAT, load_model, load_planner, planner_hash, read_contract
+from DeepDosePredictLib.core.planner import untrained_planner
 from DeepDosePredictLib.models import find_model, installed_models
 from synthetic import make_model
 
@@ -25,6 +26,26 @@ def test_round_trip_in_half_precision(tmp_path):
     for name, tensor in load_file(path).items():
         assert tensor.dtype == torch.float16
         torch.testing.assert_close(model.network.state_dict()[name], tensor.float(), rtol=0, atol=0)
+
+
+def test_planner_goes_with_the_model(tmp_path):
+    path = make_model(tmp_path / "m.safetensors", spec=ChannelSpec(("ct", "beam_dose"), gantry_angles=(0, 180)))
+    weights = load_planner(path).state_dict()
+    assert all(torch.equal(load_model(path).planner.state_dict()[name], weights[name]) for name in weights)
+    without = rewritten(path, tmp_path / "without.safetensors",
+                        change_weights=lambda w: [w.pop(name) for name in list(w) if name.startswith("planner.")])
+    part = rewritten(path, tmp_path / "part.safetensors", change_weights=lambda w: w.pop("planner.tissue"))
+    odd = rewritten(path, tmp_path / "odd.safetensors",
+                    change_weights=lambda w: w.update({"planner.tissue": w["planner.tissue"] * float("nan")}))
+    # as before planners were learned
+    assert planner_hash(load_model(without).planner) == planner_hash(untrained_planner())
+    with pytest.raises(ModelError, match=r"part\.safetensors: its weights do not fit"):
+        load_model(part)
+    with pytest.raises(ModelError, match=r"odd\.safetensors: the weights have NaN"):
+        load_model(odd)
+    save_file({}, tmp_path / "other.safetensors", {"format": "something"})
+    with pytest.raises(ModelError, match=r"other\.safetensors: neither a planner nor a model"):
+        load_planner(tmp_path / "other.safetensors")
 
 
 def test_damaged_files(tmp_path, tiny_model):
@@ -67,6 +88,12 @@ def _metadata(path):
     lambda c: c.update(grid=[128, 128]),
     lambda c: c.update(grid=[10**9, 128, 128]),
     lambda c: c.update(surprise=1),
+    lambda c: c.update(others=7),
+    lambda c: c.update(deliverable=2),
+    lambda c: c.update(deliverable=0.5),
+    lambda c: c.update(others=[c["network"]] * 10**3),
+    lambda c: c.update(others=[c["network"] | {"in_channels": 3}]),
+    lambda c: c["network"].update(base_channel=99),
     lambda c: c["network"].update(widths=[10**6] * 3),
     lambda c: c["network"].update(in_channels=7),
     lambda c: c["network"].update(norm="__import__('os')"),

@@ -138,3 +138,16 @@ def test_masked_norm_makes_a_batch_of_padded_crops_equal_to_its_cases():
             alone, padded = network(volume), network(F.pad(volume, (0, 64, 0, 64, 0, 64)))[..., :32, :32, :32]
         differences[norm] = (alone - padded)[..., 2:14, 2:14, 2:14].abs().max() / alone.std()
     assert differences["masked"] < 0.2 * differences["group"]
+
+
+def test_base_channel_is_corrected_from_the_start():
+    """An untrained network gives little more than the base it is to correct; its weights see the gradient."""
+    network = DeepDoseNet(NetworkConfig(in_channels=3, widths=(4, 4, 4), growth=4, norm="group", group_size=2,
+                                        base_channel=1))
+    x = torch.rand(1, 3, 16, 32, 16)
+    output = network(x)
+    assert (output[:, 0] - x[:, 1]).abs().mean() < 0.2
+    output.sum().backward()
+    assert network.head.weight.grad.abs().sum() > 0
+    with pytest.raises(ValueError, match="base_channel"):
+        NetworkConfig(in_channels=3, base_channel=3)

@@ -187,3 +187,21 @@ def test_gantry_angles_as_text(text, angles):
 def test_wrong_gantry_angles_are_named(text):
     with pytest.raises(DeepDoseError, match="Gantry angles"):
         parse_gantry_angles(text)
+
+
+def test_deliverable_share_changes_what_lies_outside_the_structures(tmp_path, case):
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=range(0, 360, 40))
+    plain, blended = (Predictor(load_model(make_model(tmp_path / f"{share}.safetensors", spec=spec, deliverable=share)),
+                                "cpu").predict(case).dose for share in (0.0, 0.5))
+    structures = np.any([case.rois[roi] for roi in case.rois], axis=0)
+    np.testing.assert_array_equal(blended[structures], plain[structures])
+    assert np.abs(blended - plain)[case.dose_mask & ~structures].max() > 1 and not blended[~case.dose_mask].any()
+
+
+def test_targets_outside_the_dose_mask_get_no_plan(tmp_path, case):
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=(0, 180))
+    targets = np.any([case.rois[target] for target in case.targets()], axis=0)
+    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable=0.5))
+    prediction = Predictor(model, "cpu").predict(replace(case, dose_mask=case.dose_mask & ~targets, dose=None))
+    assert any("lies outside the dose mask" in warning for warning in prediction.warnings)
+    assert not prediction.dose[targets].any() and np.isfinite(prediction.dose).all()

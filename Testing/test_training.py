@@ -18,22 +18,26 @@ import yaml
 from augment import rotated
 from average import average_models
 from config import ScheduleConfig, TrainingConfig, read_config
-from data import CACHED_ROIS, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
+from data import CACHED_ROIS, Plans, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.case import dose_box
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, rough_plan
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.metrics import score_patient
-from DeepDosePredictLib.core.model_file import load_model
+from DeepDosePredictLib.core.model_file import load_model, load_planner, planner_hash, save_planner
+from DeepDosePredictLib.core.planner import Planner
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
+from ensemble import join_models
 from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
 from synthetic import make_case, make_model, write_openkbp
 from train import start_from, train
+from train_planner import train_planner
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
 QUIET = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+QUIET_PLANNER = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +233,7 @@ def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them
 @pytest.mark.parametrize("steps", [1, 2, 4, 7])
 def test_rotation_turns_everything_together_and_back(steps):
     """Turned by 40 degrees n times and 9 - n times the patient is back, up to the interpolation."""
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=range(0, 360, 40))
-    sample = Sample.from_case(make_case(), spec)
+    sample = Sample.from_case(make_case(), Plans(range(0, 360, 40)))
     turned = rotated(sample, steps)
     assert all(n % 16 == 0 for n in turned.ct.shape) and turned.ct.dtype == sample.ct.dtype
     for r, roi in enumerate(CACHED_ROIS):
@@ -296,7 +299,7 @@ def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, c
                            network=NETWORK | {"full_resolution_channels": 4})
     module = DoseModule(config).eval()
     start_from(module, model)
-    batch = collate([(0, Sample.from_case(case, module.spec))])
+    batch = collate([(0, Sample.from_case(case, Plans.of(config)))])
     assert batch["beams"].max() > 0.9
     with torch.no_grad():
         dose = module(batch["ct"], batch["bits"], batch["spacing"], batch["beams"])[0].numpy()
@@ -305,16 +308,38 @@ def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, c
 
 
 def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
-    """Cache, training and predictor make the same rough plan."""
-    angles = list(range(0, 360, 40))
+    """Cache, training and predictor make the same rough plan, by the planner that the configuration names."""
+    angles, planner = list(range(0, 360, 40)), Planner()
+    torch.nn.init.normal_(planner.judge[-1].weight, std=0.3)
+    save_planner(tmp_path / "planner.safetensors", planner)
     config = configuration(tmp_path, cohort, "epochs=1", f"gantry_angles={angles}",
-                           channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"])
+                           planner=str(tmp_path / "planner.safetensors"),
+                           channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+                           network=NETWORK | {"base_channel": 12})
     model = load_model(train(config, tmp_path / "run", **QUIET))
     assert model.contract.channels.gantry_angles == tuple(angles)
+    assert planner_hash(model.planner) == planner_hash(planner) != planner_hash(Planner())
     predictor = Predictor(model, "cpu")
     errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
               for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
     assert np.mean(errors) == pytest.approx(logged(tmp_path / "run", "val/dose_score")[-1], abs=0.2)
+
+
+def test_planner_learns(tmp_path, cohort):
+    """Its plans come nearer to the reference doses, also from a planner that was trained before."""
+    config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
+    first = train_planner(config, tmp_path / "planner.safetensors", 4, **QUIET_PLANNER)
+    second = train_planner(config, tmp_path / "second.safetensors", 1, init=first, **QUIET_PLANNER)
+    cases = (make_case("pt_1", seed=1), make_case("pt_2", seed=2))
+
+    def error(planner: Planner) -> float:
+        plans = [rough_plan(c.ct, c.rois, c.dose_mask, c.spacing, planner, (0, 120, 240)) for c in cases]
+        return np.mean([np.abs(70 * plan - c.dose)[c.dose_mask].mean() for plan, c in zip(plans, cases, strict=True)])
+
+    untrained, trained, again = map(error, (Planner().eval(), load_planner(first), load_planner(second)))
+    assert trained < untrained and again < untrained
+    with pytest.raises(DeepDoseError, match="no gantry angles"):
+        train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", 1)
 
 
 def test_schedules():
@@ -370,6 +395,29 @@ def test_shipped_configurations_build(path):
     DoseModule(read_config(path))
 
 
+def test_ensemble_is_the_mean_of_its_members(tmp_path, case):
+    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, growth=2 * seed) for seed in (1, 2, 3)]
+    model = load_model(join_models(paths, tmp_path / "ensemble.safetensors", version="5"))
+    assert len(model.contract.others) == 2 and model.contract.version == "5" and "ensemble of" in model.contract.recipe
+    one, *others = [Predictor(load_model(path), "cpu").predict(case).dose for path in (*paths, model.path)]
+    mean = (one + others[0] + others[1]) / 3
+    np.testing.assert_allclose(others[2], mean, atol=0.02)
+    with pytest.raises(DeepDoseError, match="two or more single networks"):
+        join_models([model.path, model.path], tmp_path / "x.safetensors", version="6")
+    with pytest.raises(DeepDoseError, match="two or more single networks"):
+        join_models(paths[:1], tmp_path / "x.safetensors", version="6")
+    with pytest.raises(DeepDoseError, match="an ensemble of 3 networks"):
+        start_from(DoseModule(configuration(tmp_path, tmp_path)), model.path)
+
+
+def test_models_of_other_planners_are_not_mixed(tmp_path):
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=(0, 180))
+    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, spec=spec) for seed in (1, 2)]
+    for mix in (average_models, join_models):
+        with pytest.raises(DeepDoseError, match=r"2\.safetensors: its planner differs"):
+            mix(paths, tmp_path / "x.safetensors", version="3")
+
+
 def test_average_of_models(tmp_path):
     paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
     result = load_model(average_models(paths, tmp_path / "mean.safetensors", version="3", mirror=True))
@@ -379,5 +427,5 @@ def test_average_of_models(tmp_path):
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2, atol=1e-3, rtol=1e-3)
     assert result.contract.version == "3" and "mean of the weights" in result.contract.recipe
     other = make_model(tmp_path / "other.safetensors", widths=(4, 4, 8))
-    with pytest.raises(DeepDoseError, match=r"other\.safetensors: its network or channels differ"):
+    with pytest.raises(DeepDoseError, match=r"other\.safetensors: its network differs"):
         average_models([paths[0], other], tmp_path / "x.safetensors", version="3")

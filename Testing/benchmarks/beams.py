@@ -1,49 +1,52 @@
-"""How near the rough plan of the beams comes to reference doses by itself, and its time: python beams.py PATIENTS [N]
+"""How near rough plans come to reference doses by themselves, and their time: python beams.py PATIENTS [N]
 
-Over N patients (12) spread over a folder of OpenKBP patients, inside the dose mask: correlation, and mean absolute
-difference with the plan scaled to the reference's mean in the highest target. Baseline: strips of the targets with
-attenuation, without the fit.
+Over N patients (12) spread over a folder of OpenKBP patients, inside the dose mask: correlation and mean absolute
+difference, plans being in units of the highest prescription. Baseline: open fields around the targets, no planning.
 
-    python Testing/benchmarks/beams.py data/openkbp/train-pats
+    python Testing/benchmarks/beams.py data/openkbp/validation-pats 33
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
 
-from DeepDosePredictLib.core import beams
+from DeepDosePredictLib.core.beams import DoseMatrix, Physics
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.case import Case, dose_box
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, rough_plan
+from DeepDosePredictLib.core.channels import plan_patient
 from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.rois import prescription
+from DeepDosePredictLib.core.planner import Patient, make_problem, untrained_planner, voxels_of
 from DeepDosePredictLib.io.openkbp import read_openkbp
+from DeepDosePredictLib.models import open_model
 
 NINE = tuple(range(0, 360, 40))
-VARIANTS = {  # name: angles, iterations of the fit
-    "strips, no fit": (NINE, 0), "nine beams": (NINE, beams.ITERATIONS),
-    "turned by 20": (tuple(a + 20 for a in NINE), beams.ITERATIONS),
-    "36 beams": (tuple(range(0, 360, 10)), beams.ITERATIONS),
-}
 
 
-def compare(case: Case, angles: tuple[int, ...]) -> tuple[float, float, float]:
+def open_fields(patient: Patient) -> np.ndarray:
+    """Dose of open fields around the targets, 1 on average in the highest."""
+    problem, beams = make_problem(patient, NINE)
+    dose = np.zeros(patient.ct.shape, np.float32)
+    region = patient.region
+    rays = beams.rays(voxels_of(region))
+    dose[region] = DoseMatrix(rays, Physics()).dose(problem.fluence)
+    return dose / float(DoseMatrix(problem.rays, Physics()).dose(problem.fluence)[problem.top].mean())
+
+
+def compare(case: Case, plan: Callable[[Patient], np.ndarray]) -> tuple[float, float, float]:
     """Correlation, mean absolute difference in Gy and seconds."""
     box = dose_box(case.dose_mask)
-    rois, mask = RoiMask(case.rois.bits[box], case.rois.names), case.dose_mask[box]
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=angles)
+    mask, reference = case.dose_mask[box], case.dose[box]
     start = time.perf_counter()
-    plan = rough_plan(case.ct[box], rois, mask, case.spacing, spec)
+    rois = RoiMask(case.rois.bits[box], case.rois.names)
+    dose = 70 * plan(plan_patient(case.ct[box], rois, mask, case.spacing))
     seconds = time.perf_counter() - start
-    dose, highest = case.dose[box], rois[max(case.targets(), key=prescription)] & mask
-    scaled = plan * (dose[highest].mean() / plan[highest].mean())
-    return np.corrcoef(plan[mask], dose[mask])[0, 1], np.abs(scaled - dose)[mask].mean(), seconds
+    return np.corrcoef(dose[mask], reference[mask])[0, 1], np.abs(dose - reference)[mask].mean(), seconds
 
 
 def main() -> None:
@@ -52,11 +55,18 @@ def main() -> None:
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 12
     folders = sorted(Path(sys.argv[1]).iterdir())
     cases = [read_openkbp(folder) for folder in folders[:: max(1, len(folders) // n)][:n]]
+    untrained, trained = untrained_planner(), open_model(None).planner
+    variants = {
+        "open fields": open_fields,
+        "untrained planner": lambda patient: untrained.plan(patient, NINE),
+        "the model's planner": lambda patient: trained.plan(patient, NINE),
+        "turned by 20": lambda patient: trained.plan(patient, [angle + 20 for angle in NINE]),
+        "36 beams": lambda patient: trained.plan(patient, range(0, 360, 10)),
+    }
     print(f"{len(cases)} patients, two threads")
-    for name, (angles, iterations) in VARIANTS.items():
-        with patch.object(beams, "ITERATIONS", iterations):
-            correlation, difference, seconds = np.mean([compare(case, angles) for case in cases], axis=0)
-        print(f"{name:<16} correlation {correlation:.3f}  difference {difference:.2f} Gy  {seconds:.3f} s")
+    for name, plan in variants.items():
+        correlation, difference, seconds = np.mean([compare(case, plan) for case in cases], axis=0)
+        print(f"{name:<20} correlation {correlation:.3f}  difference {difference:.2f} Gy  {seconds:.3f} s")
 
 
 if __name__ == "__main__":

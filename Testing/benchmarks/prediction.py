@@ -31,7 +31,8 @@ def measure(part: str, model: str | None) -> dict:
     predictor = Predictor(open_model(model), mirror=False if part == "single" else None)
     box = (slice(None),) * 3 if part == "whole" else dose_box(case.dose_mask)
     rois = RoiMask(case.rois.bits[box], case.rois.names)
-    runs = {"plan": lambda: rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, predictor.channels)}
+    plan = predictor.model.planner, predictor.channels.gantry_angles
+    runs = {"plan": lambda: rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, *plan)}
     seconds = median_seconds(runs.get(part, lambda: predictor._run(case, box)), 7, 2)
     shape = "x".join(str(len(range(*s.indices(128)))) for s in box)
     return {"seconds": seconds, "peak": peak_megabytes(), "shape": shape, "device": predictor.device.type}

@@ -1,10 +1,7 @@
-"""A rough inverse plan of coplanar beams, as an input channel: where can beams from these angles bring dose?
+"""Dose of coplanar beams: where can beams from these angles bring dose, and how much?
 
-A network would have to learn beam geometry and inverse planning from a few hundred patients; both are known. So every
-beam's fluence is fitted by non-negative least squares: prescriptions in the PTVs, no dose elsewhere. The beam model is
-simple on purpose (divergent rays, exponential attenuation with build-up, Gaussian penumbra): the network learns the
-rest. Method and constants are ours; the latter were set on some twenty training patients of OpenKBP, where the rough
-plan correlates 0.96 with the reference dose (Testing/benchmarks/beams.py).
+A beam model that is simple on purpose (divergent rays, exponential attenuation with build-up, two Gaussians of
+penumbra and scatter), and a fit of the beams' fluences to any wanted dose. `planner` plans with both.
 """
 
 from __future__ import annotations
@@ -19,106 +16,174 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 SAD_MM = 1000.0
-ATTENUATION_PER_MM = 0.0045
-SURFACE_DOSE, BUILD_UP_MM = 0.4, 4.0
-"""Share of the dose at the surface, and how fast the rest builds up; of a 6 MV beam, roughly."""
-PENUMBRA_MM = 6.0
 BIXEL_MM = 5.0
 DEPTH_STEP_MM = 8.0
-OAR_WEIGHT, TISSUE_WEIGHT = 0.2, 0.015
-"""Weights of a voxel's squared dose in the fit; a PTV voxel's squared deviation counts 1."""
-TISSUE_SHARE = 12
-"""One of so many tissue voxels takes part in the fit."""
-ITERATIONS, ACCELERATION = 20, 1.6
+ITERATIONS, ACCELERATION, LAST_ITERATIONS = 20, 1.6, 6
+FLOOR = 1e-3
+"""Added to both sides of the last updates, so that bixels which hardly reach the wanted voxels stay as they are."""
+
+Voxels = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class _Beam:
-    """One beam: lateral position in bixels and magnification (J, I), radiological depth (K, J, I) in mm."""
+class Physics:
+    """Properties of the beams, as numbers or as scalar tensors with gradients.
 
-    position: Tensor
-    magnification: Tensor
-    depth: Tensor
+    Attributes:
+        attenuation: per mm of water.
+        build_up, build_up_mm: share of the dose that is missing at the surface, and how fast it builds up.
+        penumbra_k_mm, penumbra_mm: sigma of the fluence's blur along the patient's axis and across the beam.
+        scatter, scatter_mm: share and sigma of a wider blur.
+        smoothness: resistance of the fit to large fluences.
+    """
 
-
-@dataclass(frozen=True)
-class _DoseMatrix:
-    """Dose at N voxels per fluence: voxel n gets sum_m weight[m, n] fluence[index[m, n]]."""
-
-    index: Tensor
-    weight: Tensor
-    bixels: int
-
-    def dose(self, fluence: Tensor) -> Tensor:
-        # index_select takes less than half the time of take.
-        return fluence.flatten().index_select(0, self.index.flatten()).view_as(self.weight).mul_(self.weight).sum(0)
-
-    def back(self, values: Tensor) -> Tensor:
-        """The transpose: what N values at the voxels give at the bixels."""
-        return torch.bincount(self.index.flatten(), (self.weight * values).flatten(), self.bixels)
+    attenuation: float | Tensor = 0.0045
+    build_up: float | Tensor = 0.6
+    build_up_mm: float | Tensor = 4.0
+    penumbra_k_mm: float | Tensor = 6.0
+    penumbra_mm: float | Tensor = 6.0
+    scatter: float | Tensor = 0.0
+    scatter_mm: float | Tensor = 20.0
+    smoothness: float | Tensor = 0.0
 
 
-def beam_dose(ct: np.ndarray, level: np.ndarray, oars: np.ndarray, where: np.ndarray, spacing: Sequence[float],
-              gantry_angles: Sequence[float]) -> np.ndarray:
-    """Dose of a rough plan, in units of the highest prescription.
+class Beams:
+    """Coplanar beams through a patient.
 
     Args:
         ct: (K, J, I) HU, an LPS grid: I to patient Left, J to Posterior.
-        level: (K, J, I) prescription in units of the highest one, 0 outside the PTVs.
-        oars: (K, J, I) bool, voxels of organs at risk.
-        where: (K, J, I) bool, voxels that are computed; all others get 0.
+        centre: (k, j, i) of the isocentre in voxels.
         spacing: (k, j, i) in mm.
         gantry_angles: IEC 61217 in degrees, patient head first supine: 0 from anterior, 90 from the patient's left.
-            The isocentre is the PTVs' centroid.
 
-    Returns:
-        (K, J, I) float32; mean 1 in the voxels of the highest prescription. All 0 where no PTV lies inside `where`.
+    Attributes:
+        shape: (slices, beams, bixels) of a fluence at the isocentre.
+        depth: (beams, K, J, I) radiological depth in mm.
     """
-    target = where & (level > 0)
-    result = np.zeros(ct.shape, np.float32)
-    if not target.any():
-        return result
-    centre = [float(index.mean()) for index in np.nonzero(target)]
-    hu = torch.from_numpy(np.ascontiguousarray(ct)).float()
-    half_width = 0.6 * np.hypot(ct.shape[1] * spacing[1], ct.shape[2] * spacing[2])
-    shape = ct.shape[0], len(gantry_angles), 2 * math.ceil(half_width / BIXEL_MM) + 2
-    beams = [_beam(hu, centre, spacing, float(np.deg2rad(angle)), shape[2]) for angle in gantry_angles]
-    penumbra = _gaussian(shape[0], PENUMBRA_MM / spacing[0]), _gaussian(shape[2], PENUMBRA_MM / BIXEL_MM)
 
-    def voxels(mask: np.ndarray, step: int = 1) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(index[::step]) for index in np.nonzero(mask))
+    def __init__(self, ct: np.ndarray, centre: Sequence[float], spacing: Sequence[float],
+                 gantry_angles: Sequence[float]):
+        self.centre, self.spacing = centre, tuple(map(float, spacing))
+        half_width = 0.6 * math.hypot(ct.shape[1] * spacing[1], ct.shape[2] * spacing[2])
+        self.shape = ct.shape[0], len(gantry_angles), 2 * math.ceil(half_width / BIXEL_MM) + 2
+        density = ((torch.from_numpy(np.ascontiguousarray(ct)).float() + 1000) / 1000).clamp(0, 2)
+        y = (torch.arange(ct.shape[1])[:, None] - centre[1]) * spacing[1]
+        x = (torch.arange(ct.shape[2]) - centre[2]) * spacing[2]
+        positions, magnifications, depths = [], [], []
+        for angle in np.deg2rad(np.asarray(gantry_angles, float)):
+            along, lateral = y * np.cos(angle) - x * np.sin(angle), x * np.cos(angle) + y * np.sin(angle)
+            magnification = SAD_MM / (SAD_MM + along)
+            position = lateral * magnification / BIXEL_MM + self.shape[2] / 2
+            positions.append(position.clamp(0, self.shape[2] - 1.001).float())
+            magnifications.append(magnification.float())
+            depths.append(self._depth(density, float(angle), along, lateral))
+        self.position, self.magnification, self.depth = map(torch.stack, (positions, magnifications, depths))
 
-    parts = voxels(target), voxels(oars & where & ~target), voxels(where & ~oars & ~target, TISSUE_SHARE)
-    sizes = torch.tensor([len(part[0]) for part in parts])
-    weight = torch.tensor([1, OAR_WEIGHT, TISSUE_WEIGHT * TISSUE_SHARE]).repeat_interleave(sizes)
-    wanted = torch.cat((torch.from_numpy(level[target]).float(), torch.zeros(int(sizes[1:].sum()))))
-    fitted = _dose_matrix(tuple(map(torch.cat, zip(*parts, strict=True))), beams, centre[0], shape)
-    fluence = _fit(fitted, weight, wanted, penumbra, shape)
-    dose = _dose_matrix(voxels(where), beams, centre[0], shape).dose(_blurred(fluence, penumbra))
-    result[where] = dose.numpy()
-    return result / result[target & (level == level[target].max())].mean()
+    def _depth(self, density: Tensor, angle: float, along: Tensor, lateral: Tensor) -> Tensor:
+        """Depth along parallel rays, summed on a coarse grid turned into the beam's axes."""
+        half = math.ceil(float(max(along.abs().max(), lateral.abs().max())) / DEPTH_STEP_MM) + 1
+        t = torch.arange(-half, half + 1) * DEPTH_STEP_MM
+        u = t[:, None]
+        j = (u * np.sin(angle) + t * np.cos(angle)) / self.spacing[1] + self.centre[1]
+        i = (u * np.cos(angle) - t * np.sin(angle)) / self.spacing[2] + self.centre[2]
+        turned = _interpolate(density, j, i)
+        depth = (turned.cumsum(2) - turned / 2) * DEPTH_STEP_MM
+        return _interpolate(depth, lateral / DEPTH_STEP_MM + half, along / DEPTH_STEP_MM + half)
+
+    def rays(self, voxels: Voxels) -> Rays:
+        """How N voxels, given by their k, j and i, see the beams."""
+        k, j, i = voxels
+        slices, beams, bixels = self.shape
+        pixel = j * self.position.shape[2] + i
+        voxel = k * self.position[0].numel() + pixel
+        index = torch.empty((beams, 2, len(k)), dtype=torch.int64)
+        share, depth = torch.empty((beams, 2, len(k))), torch.empty((beams, len(k)))
+        for b in range(beams):
+            # index_select takes less than half the time of take and of indexing.
+            magnification = self.magnification[b].flatten().index_select(0, pixel)
+            position = self.position[b].flatten().index_select(0, pixel)
+            torch.index_select(self.depth[b].flatten(), 0, voxel, out=depth[b])
+            z = ((k - self.centre[0]) * magnification + self.centre[0]).round().clamp(0, slices - 1)
+            u = position.floor()
+            index[b, 0] = (z * beams + b) * bixels + u
+            torch.add(index[b, 0], 1, out=index[b, 1])
+            square = magnification.square()
+            torch.mul(square, position - u, out=share[b, 1])
+            torch.sub(square, share[b, 1], out=share[b, 0])
+        return Rays(index.flatten(0, 1), share, depth, self.shape, self.spacing)
 
 
-def _beam(ct: Tensor, centre: Sequence[float], spacing: Sequence[float], angle: float, bixels: int) -> _Beam:
-    y = (torch.arange(ct.shape[1])[:, None] - centre[1]) * spacing[1]
-    x = (torch.arange(ct.shape[2]) - centre[2]) * spacing[2]
-    along, lateral = y * np.cos(angle) - x * np.sin(angle), x * np.cos(angle) + y * np.sin(angle)
-    magnification = SAD_MM / (SAD_MM + along)
-    position = (lateral * magnification / BIXEL_MM + bixels / 2).clamp(0, bixels - 1.001)
-    return _Beam(position, magnification, _depth(ct, centre, spacing, angle, along, lateral))
+@dataclass(frozen=True)
+class Rays:
+    """Of N voxels: the two bixels of every beam that they lie behind.
+
+    Attributes:
+        index: (2 beams, N) places in a flat fluence.
+        share: (beams, 2, N) linear interpolation between the two, times the square of the magnification.
+        depth: (beams, N) radiological depth in mm.
+    """
+
+    index: Tensor
+    share: Tensor
+    depth: Tensor
+    shape: tuple[int, int, int]
+    spacing: tuple[float, float, float]
 
 
-def _depth(ct: Tensor, centre: Sequence[float], spacing: Sequence[float], angle: float, along: Tensor,
-           lateral: Tensor) -> Tensor:
-    """Radiological depth (K, J, I) in mm along parallel rays, summed on a coarse grid turned into the beam's axes."""
-    half = math.ceil(float(max(along.abs().max(), lateral.abs().max())) / DEPTH_STEP_MM) + 1
-    t = torch.arange(-half, half + 1) * DEPTH_STEP_MM
-    u = t[:, None]
-    j = (u * np.sin(angle) + t * np.cos(angle)) / spacing[1] + centre[1]
-    i = (u * np.cos(angle) - t * np.sin(angle)) / spacing[2] + centre[2]
-    turned = _interpolate(((ct + 1000) / 1000).clamp(0, 2), j, i)
-    depth = (turned.cumsum(2) - turned / 2) * DEPTH_STEP_MM
-    return _interpolate(depth, lateral / DEPTH_STEP_MM + half, along / DEPTH_STEP_MM + half)
+class DoseMatrix:
+    """Dose at N voxels per fluence (slices, beams, bixels), under a beam model."""
+
+    def __init__(self, rays: Rays, physics: Physics):
+        self.index, self.shape, p = rays.index, rays.shape, physics
+        attenuated = torch.exp(-p.attenuation * rays.depth) * (1 - p.build_up * torch.exp(-rays.depth / p.build_up_mm))
+        self.weight = (rays.share * attenuated[:, None]).flatten(0, 1)
+        slices, _, bixels = rays.shape
+        self.blurs = [(1 - p.scatter, _gaussian(slices, p.penumbra_k_mm / rays.spacing[0]),
+                       _gaussian(bixels, p.penumbra_mm / BIXEL_MM))]
+        if isinstance(p.scatter, Tensor) or p.scatter:
+            self.blurs.append((p.scatter, _gaussian(slices, p.scatter_mm / rays.spacing[0]),
+                               _gaussian(bixels, p.scatter_mm / BIXEL_MM)))
+
+    def _blurred(self, fluence: Tensor) -> Tensor:
+        flat = fluence.reshape(self.shape[0], -1)
+        return sum(share * (along @ flat).view(-1, self.shape[2]).mm(across)
+                   for share, along, across in self.blurs).view(self.shape)
+
+    def dose(self, fluence: Tensor) -> Tensor:
+        seen = self._blurred(fluence).flatten().index_select(0, self.index.flatten()).view_as(self.weight)
+        return (seen * self.weight).sum(0)
+
+    def back(self, values: Tensor) -> Tensor:
+        """The transpose: what N values at the voxels give at the bixels (slices, beams, bixels)."""
+        return self._blurred(self.reaching(values))
+
+    def reaching(self, values: Tensor) -> Tensor:
+        """`back` without the blur."""
+        products, index = (self.weight * values).flatten(), self.index.flatten()
+        if products.requires_grad:
+            return products.new_zeros(math.prod(self.shape)).index_add(0, index, products).view(self.shape)
+        return torch.bincount(index, products, math.prod(self.shape)).view(self.shape)
+
+    def open_fields(self, level: Tensor) -> Tensor:
+        """Fluence 1 wherever a bixel reaches a voxel with a level (N), scaled to the mean level there."""
+        fluence = (self.reaching(level) > 0).float()
+        return fluence * (level.sum() / self.dose(fluence)[level > 0].sum())
+
+    def fit(self, weight: Tensor, wanted: Tensor, fluence: Tensor, smoothness: float | Tensor = 0.0) -> Tensor:
+        """Fluence >= 0 that minimises the weighted squared deviations from the wanted dose (N), from a first guess.
+
+        Multiplicative updates (image space reconstruction algorithm, Daube-Witherspoon and Muehllehner 1986), at first
+        raised to a power above 1 for speed. Gradients, where asked for, see the last updates only.
+        """
+        pull = self.back(weight * wanted)
+        with torch.no_grad():
+            for _ in range(ITERATIONS):
+                push = self.back(weight * self.dose(fluence)) + smoothness * fluence
+                fluence = fluence * (pull / push.clamp(min=1e-6)) ** ACCELERATION
+        for _ in range(LAST_ITERATIONS):
+            push = self.back(weight * self.dose(fluence)) + smoothness * fluence
+            fluence = fluence * (pull + FLOOR) / (push + FLOOR)
+        return fluence
 
 
 def _interpolate(volume: Tensor, row: Tensor, column: Tensor) -> Tensor:
@@ -128,54 +193,7 @@ def _interpolate(volume: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return F.grid_sample(volume[None], where[None].float(), align_corners=True)[0]
 
 
-def _dose_matrix(voxels: tuple[Tensor, ...], beams: Sequence[_Beam], centre: float,
-                 shape: tuple[int, int, int]) -> _DoseMatrix:
-    """For fluences (slices, beams, bixels) at the isocentre, without penumbra."""
-    k, j, i = voxels
-    index = torch.empty((2 * len(beams), len(k)), dtype=torch.int64)
-    weight = torch.empty((2 * len(beams), len(k)))
-    from_centre = k - centre
-    pixel = j * beams[0].position.shape[1] + i
-    voxel = k * beams[0].position.numel() + pixel
-    for b, beam in enumerate(beams):
-        magnification, position = (v.flatten().index_select(0, pixel) for v in (beam.magnification, beam.position))
-        depth = beam.depth.flatten().index_select(0, voxel)
-        z = (from_centre * magnification + centre).round().clamp(0, shape[0] - 1)
-        u = position.floor()
-        dose = magnification**2 * torch.exp(-ATTENUATION_PER_MM * depth)
-        dose = dose * (1 - (1 - SURFACE_DOSE) * torch.exp(-depth / BUILD_UP_MM))
-        index[2 * b] = (z * shape[1] + b) * shape[2] + u
-        torch.add(index[2 * b], 1, out=index[2 * b + 1])
-        torch.mul(dose, position - u, out=weight[2 * b + 1])
-        torch.sub(dose, weight[2 * b + 1], out=weight[2 * b])
-    return _DoseMatrix(index, weight, shape[0] * shape[1] * shape[2])
-
-
-def _fit(matrix: _DoseMatrix, weight: Tensor, wanted: Tensor, penumbra: tuple[Tensor, Tensor],
-         shape: tuple[int, int, int]) -> Tensor:
-    """Fluence >= 0 (slices, beams, bixels) that minimises the weighted squared deviations from the wanted dose.
-
-    Multiplicative updates (image space reconstruction algorithm, Daube-Witherspoon and Muehllehner 1986), raised to a
-    power above 1 for speed.
-    """
-    def back(values: Tensor) -> Tensor:
-        return _blurred(matrix.back(values).view(shape), penumbra)
-
-    pull = back(weight * wanted)
-    fluence = (matrix.back(wanted).view(shape) > 0).float()
-    fluence *= wanted.sum() / matrix.dose(_blurred(fluence, penumbra))[wanted > 0].sum()
-    for _ in range(ITERATIONS):
-        push = back(weight * matrix.dose(_blurred(fluence, penumbra)))
-        fluence = fluence * (pull / push.clamp(min=1e-6)) ** ACCELERATION
-    return fluence
-
-
-def _gaussian(n: int, sigma: float) -> Tensor:
+def _gaussian(n: int, sigma: float | Tensor) -> Tensor:
     """(n, n) matrix that convolves with a Gaussian of `sigma` samples."""
     distance = torch.arange(n)[:, None] - torch.arange(n)
-    return torch.exp(-0.5 * (distance / sigma) ** 2) / (sigma * np.sqrt(2 * np.pi))
-
-
-def _blurred(fluence: Tensor, penumbra: tuple[Tensor, Tensor]) -> Tensor:
-    slices, beams, bixels = fluence.shape
-    return (penumbra[0] @ fluence.reshape(slices, -1)).view(-1, bixels).mm(penumbra[1]).view(slices, beams, bixels)
+    return (torch.exp(-0.5 * (distance / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))).float()

@@ -6,7 +6,7 @@ A model's metadata lists its channels by these names, so other channel sets can 
     dose_mask     1 where dose can be
     roi/NAME      1 inside the structure
     ptv/NAME      inside the PTV, its prescription in units of the highest prescription (PTV56 -> 0.8 for 70 Gy)
-    beam_dose     dose of a rough plan with the model's gantry angles, see `beams.beam_dose`
+    beam_dose     dose of a rough plan with the model's planner and gantry angles, see `planner`
     spacing/k     distance of the slices in units of 4 mm, everywhere the same; spacing/i: size of the pixels
 """
 
@@ -20,14 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .beams import beam_dose
 from .bitmask import RoiMask, decode
 from .errors import ModelError
 from .gantry_angles import MAX_BEAMS
+from .planner import ORGANS, Patient, Planner
 from .rois import OARS, PTVS, mirrored_name, prescription
 
 SPACING_UNIT_MM = 4.0
-TISSUE_HU = -300
 MAX_CHANNELS, MAX_PRESCRIPTION = 64, 1000.0
 DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
 
@@ -130,18 +129,21 @@ def build_channels(ct: Tensor, bits: Tensor, roi_names: Sequence[str], dose_mask
     return channels
 
 
-def rough_plan(ct: np.ndarray, rois: RoiMask, dose_mask: np.ndarray, spacing: Sequence[float],
-               spec: ChannelSpec) -> np.ndarray:
-    """`beam_dose` (K, J, I) of a case's arrays for a model's gantry angles and organs at risk.
+def rough_plan(ct: np.ndarray, rois: RoiMask, dose_mask: np.ndarray, spacing: Sequence[float], planner: Planner,
+               gantry_angles: Sequence[float]) -> np.ndarray:
+    """`Planner.plan` (K, J, I) for a case's arrays."""
+    return planner.plan(plan_patient(ct, rois, dose_mask, spacing), gantry_angles)
 
-    It spares, and has its dose in, the dose mask and all that is denser than air, so that it hardly depends on where
-    the mask ends.
-    """
+
+def plan_patient(ct: np.ndarray, rois: RoiMask, dose_mask: np.ndarray, spacing: Sequence[float]) -> Patient:
+    """A case's arrays as the planner takes them; structures that are neither PTV nor of its kinds are left out."""
     present = rois.present()
     levels = {name: level for name in present if (level := prescription(name))}
-    level, oars = np.zeros(ct.shape, np.float32), np.zeros(ct.shape, bool)
+    level, organ = np.zeros(ct.shape, np.float32), np.zeros(ct.shape, np.uint8)
     for name in levels:
         level = np.maximum(level, rois[name] * np.float32(levels[name] / max(levels.values())))
-    for name in set(spec.rois()).intersection(present) - levels.keys():
-        oars |= rois[name]
-    return beam_dose(ct, level, oars, dose_mask | (ct > TISSUE_HU), spacing, spec.gantry_angles)
+    for kind, word in enumerate(ORGANS, 1):
+        for name in present:
+            if name.removeprefix("Left").removeprefix("Right") == word:
+                organ[rois[name]] = kind
+    return Patient(ct, level, organ, dose_mask, spacing)

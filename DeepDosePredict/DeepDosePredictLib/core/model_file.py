@@ -16,10 +16,14 @@ from safetensors.torch import save
 
 from .channels import ChannelSpec
 from .errors import DeepDoseError, ModelError
-from .network import DeepDoseNet, NetworkConfig
+from .network import DeepDoseNet, Ensemble, NetworkConfig
+from .planner import Planner, untrained_planner
 
-FORMAT = "deepdose-1"
+FORMAT, PLANNER_FORMAT = "deepdose-1", "deepdose-planner-1"
+PLANNER = "planner."
+"""What the names of a planner's weights begin with."""
 ARCHITECTURE = "DeepDoseNet"
+MAX_NETWORKS = 16
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -32,8 +36,10 @@ class Contract:
         version: version of the weights.
         channels: input channels, HU window and prescription (the unit of the network's dose, in Gy).
         network: architecture.
+        others: architectures of the further networks of an ensemble, whose mean is the prediction.
         grid: (K, J, I) voxels of the model grid.
         mirror: whether predictions are averaged with the mirrored prediction by default.
+        deliverable: share of the nearest deliverable dose in the prediction, see `planner.Delivery.blended`.
         training_data: what it was trained on, in words.
         recipe: how it was trained, in words.
         validation: scores on the validation patients, {"dose_score": Gy, "dvh_score": Gy, ...}.
@@ -45,12 +51,15 @@ class Contract:
     network: NetworkConfig
     grid: tuple[int, int, int] = (128, 128, 128)
     mirror: bool = False
+    deliverable: float = 0.0
+    others: tuple[NetworkConfig, ...] = ()
     training_data: str = ""
     recipe: str = ""
     validation: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        content = asdict(self) | {"network": self.network.to_dict(), "architecture": ARCHITECTURE}
+        networks = {"network": self.network.to_dict(), "others": [other.to_dict() for other in self.others]}
+        content = asdict(self) | networks | {"architecture": ARCHITECTURE}
         return json.dumps(content)
 
     @classmethod
@@ -64,15 +73,23 @@ class Contract:
         if not isinstance(content.get("mirror", False), bool) or not all(
                 isinstance(key, str) and isinstance(value, int | float) for key, value in scores.items()):
             raise ValueError("mirror must be true or false, validation scores numbers")
+        share = content.get("deliverable", 0.0)
+        if not (isinstance(share, int | float) and 0 <= share <= 1):
+            raise ValueError(f"the share of the deliverable dose must be from 0 to 1, not {share!r}")
         if content.pop("architecture") != ARCHITECTURE:
             raise ValueError("unknown architecture")
         grid = content.pop("grid")
         if len(grid) != 3 or not all(isinstance(n, int) and 16 <= n <= 512 and n % 16 == 0 for n in grid):
             raise ValueError(f"impossible grid {grid}")
         spec, network = ChannelSpec(**content.pop("channels")), NetworkConfig(**content.pop("network"))
-        if network.in_channels != len(spec.names):
-            raise ValueError(f"{len(spec.names)} channels for a network with {network.in_channels}")
-        return cls(channels=spec, network=network, grid=tuple(grid), **content)
+        others = tuple(NetworkConfig(**other) for other in content.pop("others", ()))
+        if len(others) >= MAX_NETWORKS:
+            raise ValueError(f"an ensemble has at most {MAX_NETWORKS} networks, not {1 + len(others)}")
+        if wrong := [n.in_channels for n in (network, *others) if n.in_channels != len(spec.names)]:
+            raise ValueError(f"{len(spec.names)} channels for a network with {wrong[0]}")
+        if share and not spec.gantry_angles:
+            raise ValueError("a deliverable dose needs gantry angles")
+        return cls(channels=spec, network=network, others=others, grid=tuple(grid), **content)
 
 
 @dataclass(frozen=True)
@@ -80,20 +97,40 @@ class Model:
     """A network with its contract, ready to run on the CPU in float32.
 
     Attributes:
+        planner: makes the rough plans for the channel `beam_dose`, where the model has one.
         sha256: hash of the file, for provenance.
     """
 
-    network: DeepDoseNet
+    network: DeepDoseNet | Ensemble
     contract: Contract
     path: Path
     sha256: str
+    planner: Planner | None = None
 
 
-def save_model(path: str | Path, network: DeepDoseNet, contract: Contract) -> None:
-    """Write a network's weights in half precision with its contract."""
-    weights = {name: _half(tensor).contiguous() for name, tensor in network.state_dict().items()}
-    content = save(weights, {"format": FORMAT, "contract": contract.to_json()})
-    path = Path(path)
+def save_model(path: str | Path, network: DeepDoseNet | Ensemble, contract: Contract,
+               planner: Planner | None = None) -> None:
+    """Write a network's weights, and its planner's, in half precision with its contract."""
+    weights = network.state_dict() | _planner_weights(planner)
+    _save(Path(path), weights, {"format": FORMAT, "contract": contract.to_json()})
+
+
+def save_planner(path: str | Path, planner: Planner) -> None:
+    """Write a planner's weights in half precision."""
+    _save(Path(path), _planner_weights(planner), {"format": PLANNER_FORMAT})
+
+
+def planner_hash(planner: Planner) -> str:
+    """Eight characters that differ between planners as they are saved."""
+    return sha256(save({name: _half(t).contiguous() for name, t in planner.state_dict().items()})).hexdigest()[:8]
+
+
+def _planner_weights(planner: Planner | None) -> dict[str, torch.Tensor]:
+    return {PLANNER + name: tensor for name, tensor in planner.state_dict().items()} if planner else {}
+
+
+def _save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    content = save({name: _half(tensor).contiguous() for name, tensor in weights.items()}, metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -124,24 +161,60 @@ def load_model(path: str | Path) -> Model:
     with _open(path) as file:
         contract = _contract(path, file.metadata() or {})
         with torch.device("meta"):  # the file's own sizes are not trusted with memory before they are compared
-            network = DeepDoseNet(contract.network)
-        expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
-        if expected != found:
-            differing = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
-            raise ModelError(f"{path}: its weights do not fit the architecture it names ({differing[0]} and"
-                             f" {len(differing) - 1} more)")
-        weights = {name: file.get_tensor(name) for name in expected}
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and weights[name].dtype in FLOATS:
-            weights[name] = weights[name].float()
-            if not torch.isfinite(weights[name]).all():
+            network = make_network(contract)
+        planned = bool(contract.channels.gantry_angles)
+        names = {name for name in file.keys() if not (planned and name.startswith(PLANNER))}
+        _fill(path, file, network, names)
+        planner = _planner(path, file) if planned else None
+    return Model(network, contract, path, sha256(path.read_bytes()).hexdigest(), planner)
+
+
+def make_network(contract: Contract) -> DeepDoseNet | Ensemble:
+    """The network, without weights that mean anything, that a contract describes."""
+    return Ensemble((contract.network, *contract.others)) if contract.others else DeepDoseNet(contract.network)
+
+
+def load_planner(path: str | Path) -> Planner:
+    """The planner of a planner file or of a model file; ModelError names the file and what is wrong with it."""
+    path = Path(path)
+    with _open(path) as file:
+        if (file.metadata() or {}).get("format") not in (FORMAT, PLANNER_FORMAT):
+            raise ModelError(f"{path}: neither a planner nor a model of this program")
+        return _planner(path, file)
+
+
+def _planner(path: Path, file) -> Planner:
+    """The file's planner; an untrained one for a model from before planners were learned, which has none."""
+    names = {name for name in file.keys() if name.startswith(PLANNER)}
+    if not names:
+        return untrained_planner()
+    with torch.device("meta"):
+        planner = Planner()
+    _fill(path, file, planner, names, PLANNER)
+    return planner
+
+
+def _fill(path: Path, file, module: torch.nn.Module, names: set[str], prefix: str = "") -> None:
+    """Give a module on the meta device its weights, for use without gradients."""
+    expected = {prefix + name: tensor for name, tensor in module.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    if shapes != found:
+        differing = sorted(n for n in shapes.keys() | found.keys() if shapes.get(n) != found.get(n))
+        raise ModelError(f"{path}: its weights do not fit the architecture it names ({differing[0]} and"
+                         f" {len(differing) - 1} more)")
+    weights = {}
+    for name, tensor in expected.items():
+        value = file.get_tensor(name)
+        if tensor.is_floating_point() and value.dtype in FLOATS:
+            value = value.float()
+            if not torch.isfinite(value).all():
                 raise ModelError(f"{path}: the weights have NaN or infinite values")
-        elif weights[name].dtype != tensor.dtype:
-            raise ModelError(f"{path}: {name} has the type {weights[name].dtype}, not {tensor.dtype}")
-    network.load_state_dict(weights, assign=True)
-    network.eval().requires_grad_(False)
-    return Model(network, contract, path, sha256(path.read_bytes()).hexdigest())
+        elif value.dtype != tensor.dtype:
+            raise ModelError(f"{path}: {name} has the type {value.dtype}, not {tensor.dtype}")
+        weights[name.removeprefix(prefix)] = value
+    module.load_state_dict(weights, assign=True)
+    module.eval().requires_grad_(False)
 
 
 def _open(path: Path):

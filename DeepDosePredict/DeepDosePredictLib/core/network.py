@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -34,6 +35,8 @@ class NetworkConfig:
             [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
             detail that no skip brings back.
         dropout: share of the dense block's channels that are dropped in training.
+        base_channel: input channel, in units of the output, that the network corrects: it is added to the last layer's
+            output before the ReLU. None as published.
     """
 
     in_channels: int = 12
@@ -46,6 +49,7 @@ class NetworkConfig:
     full_resolution_channels: int = 0
     dropout: float = 0.0
     mask_channel: int = -1
+    base_channel: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -61,6 +65,9 @@ class NetworkConfig:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
         if not -self.in_channels <= self.mask_channel < self.in_channels:
             raise ValueError(f"mask_channel must be one of the {self.in_channels} input channels: {self}")
+        if self.base_channel is not None and not (isinstance(self.base_channel, int)
+                                                  and 0 <= self.base_channel < self.in_channels):
+            raise ValueError(f"base_channel must be one of the {self.in_channels} input channels: {self}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
@@ -204,7 +211,7 @@ class DeepDoseNet(nn.Module):
                     nn.init.zeros_(module.bias)
         # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
         nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.constant_(self.head.bias, 0.3)
+        nn.init.constant_(self.head.bias, 0.3 if self.config.base_channel is None else 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % STRIDE for n in x.shape[2:]):
@@ -221,7 +228,10 @@ class DeepDoseNet(nn.Module):
         features = self.up_full(features)
         if self.full_resolution is not None:
             features = self.full_resolution(torch.cat((features, x), 1), masks[0])
-        return torch.relu(self.head(features))
+        output = self.head(features)
+        if self.config.base_channel is not None:
+            output = output.float() + x.narrow(1, self.config.base_channel, 1)
+        return torch.relu(output)
 
     def _masks(self, x: Tensor) -> list[Tensor | None]:
         """The dose mask at full, 1/2, 1/4, 1/8 and 1/16 resolution, for masked norm: voxels that hold any of it."""
@@ -231,3 +241,14 @@ class DeepDoseNet(nn.Module):
         for _ in range(4):
             masks.append(self.pool(masks[-1]))
         return masks
+
+
+class Ensemble(nn.Module):
+    """The mean of networks that were trained independently; input and output as theirs."""
+
+    def __init__(self, configs: Sequence[NetworkConfig]):
+        super().__init__()
+        self.members = nn.ModuleList(map(DeepDoseNet, configs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(member(x).float() for member in self.members) / len(self.members)

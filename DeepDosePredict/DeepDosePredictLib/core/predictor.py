@@ -14,11 +14,12 @@ from torch import Tensor
 
 from .bitmask import RoiMask, to_tensor
 from .case import Case, dose_box
-from .channels import build_channels, rough_plan, target_slots
+from .channels import build_channels, plan_patient, target_slots
 from .device import autocast_dtype, select_device
 from .errors import ModelError
 from .gantry_angles import same_angles
 from .model_file import Model
+from .planner import Delivery
 from .rois import prescription
 
 log = logging.getLogger(__name__)
@@ -139,21 +140,30 @@ class Predictor:
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
         spec = self.channels
         slots = target_slots(case.targets(), spec)
-        beams = None
-        if spec.gantry_angles:
-            rois = RoiMask(case.rois.bits[box], case.rois.names)
-            plan = rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, spec)
-            beams = torch.from_numpy(plan)[None].to(self.device)
+        delivery = self._delivery(case, box)
+        beams = torch.zeros_like(ct, dtype=torch.float32)
+        if delivery:
+            beams[0] = torch.from_numpy(delivery.planned)
         spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
         channels = build_channels(ct, bits, case.rois.names, mask, spec, slots, spacing, beams)
         output = self._network(channels)
         if self.mirror:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
-        dose = (output[0] * max(map(prescription, slots))).clamp(min=0) * mask[0]
-        if not torch.isfinite(dose).all():
+        dose = (output[0].clamp(min=0) * mask[0]).cpu().numpy()
+        if not np.isfinite(dose).all():
             raise ModelError(f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
                              f" {self.device.type}; try device 'cpu'")
-        return dose.cpu().numpy()
+        if delivery and self.model.contract.deliverable:
+            dose = delivery.blended(dose, self.model.contract.deliverable)
+        return dose * max(map(prescription, slots))
+
+    def _delivery(self, case: Case, box: tuple[slice, slice, slice]) -> Delivery | None:
+        """What the model's beams can deliver; None without beams, and where no PTV lies in the dose mask."""
+        if not self.channels.gantry_angles:
+            return None
+        rois = RoiMask(case.rois.bits[box], case.rois.names)
+        patient = plan_patient(case.ct[box], rois, case.dose_mask[box], case.spacing)
+        return Delivery(self.model.planner, patient, self.channels.gantry_angles) if patient.plannable else None
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""

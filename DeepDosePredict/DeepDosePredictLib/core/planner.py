@@ -1,0 +1,311 @@
+"""A learned inverse planner: a dose that the beams can deliver, as an input channel of the dose network.
+
+A network would have to learn beam geometry and inverse planning from a few hundred patients; both are known. What is
+not known is what planners trade for what. So a small network looks at the patient and says, for every voxel, which
+dose to aim at and how much it matters; then the beams' fluences are fitted to that (`beams`). Weights, aims and beam
+model are trained through the fit, with the reference doses of the training patients (Training/train_planner.py).
+Untrained, it aims at the prescriptions in the targets and at little elsewhere. Method and features are ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from .beams import Beams, DoseMatrix, Physics, Rays
+from .device import autocast_dtype
+
+ORGANS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
+"""Kinds of organs at risk; left and right ones are of one kind."""
+FEATURES = 27
+TISSUE_HU = -300
+POOL = (2, 4, 4)
+"""Voxels (k, j, i) of a cell that the context network sees as one."""
+MANY_TARGET_VOXELS = 15000
+ORGAN_STEP, TISSUE_STEP = 2, 12
+"""One of so many voxels takes part in the fit."""
+LOWEST_WEIGHT, HIGHEST_WEIGHT = -9.0, 4.0
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is planned for.
+
+    Attributes:
+        ct: (K, J, I) HU, an LPS grid.
+        level: (K, J, I) float32 prescription in units of the highest one, 0 outside the PTVs.
+        organ: (K, J, I) kind of organ at risk, 1 + its place in `ORGANS`, or 0.
+        dose_mask: (K, J, I) bool, voxels where dose can be.
+        spacing: (k, j, i) in mm.
+    """
+
+    ct: np.ndarray
+    level: np.ndarray
+    organ: np.ndarray
+    dose_mask: np.ndarray
+    spacing: Sequence[float]
+
+    @property
+    def region(self) -> np.ndarray:
+        """Voxels that get dose: more than the dose mask, so that the plan hardly depends on where the mask ends."""
+        return self.dose_mask | (self.ct > TISSUE_HU)
+
+    @property
+    def plannable(self) -> bool:
+        """Whether any PTV lies in the dose mask."""
+        return bool((self.dose_mask & (self.level > 0)).any())
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The fit's N voxels and what the planner knows of them.
+
+    Attributes:
+        voxels: (N,) each: k, j, i.
+        rays: how they see the beams.
+        share: (N,) how many voxels each stands for.
+        level: (N,) prescription; top: (N,) bool, of the highest.
+        organ: (N,) bool, in an organ at risk.
+        features: (N, FEATURES); coarse: (FEATURES, K', J', I') the same, averaged over cells.
+        place: (N, 3) x, y, z from -1 to 1 between the grid's outer faces.
+        fluence: first guess.
+    """
+
+    voxels: tuple[Tensor, Tensor, Tensor]
+    rays: Rays
+    share: Tensor
+    level: Tensor
+    top: Tensor
+    organ: Tensor
+    features: Tensor
+    coarse: Tensor
+    place: Tensor
+    fluence: Tensor
+
+
+class _ContextBlock(nn.Module):
+    def __init__(self, channels: int, dilation: int, dropout: float):
+        super().__init__()
+        self.first = nn.Conv3d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.first_norm = nn.GroupNorm(4, channels)
+        self.second = nn.Conv3d(channels, channels, 3, padding=1, bias=False)
+        self.second_norm = nn.GroupNorm(4, channels)
+        self.dropout = nn.Dropout3d(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.dropout(F.silu(self.first_norm(self.first(x))))
+        return x + self.second_norm(self.second(inner))
+
+
+class Planner(nn.Module):
+    """Aims and weights for every voxel of a `Problem`, and the beam model; 0.25 M parameters."""
+
+    def __init__(self, channels: int = 32, hidden: int = 48, context: int = 16, dropout: float = 0.1):
+        super().__init__()
+        self.stem = nn.Conv3d(FEATURES, channels, 3, padding=1)
+        self.blocks = nn.Sequential(*(_ContextBlock(channels, dilation, dropout) for dilation in (1, 2, 4, 1)))
+        self.context = nn.Conv3d(channels, context, 1)
+        self.judge = nn.Sequential(nn.Linear(FEATURES + context, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
+                                   nn.SiLU(), nn.Linear(hidden, 2))
+        nn.init.zeros_(self.judge[-1].weight)
+        nn.init.zeros_(self.judge[-1].bias)
+        # Logarithm of the weight and logit of the aim, to begin with; in the targets 0 and the prescription.
+        self.tissue = nn.Parameter(torch.tensor([math.log(0.015), -3.0]))
+        self.organs = nn.Parameter(torch.tensor([math.log(0.2), -3.0]))
+        self.logarithms = nn.Parameter(torch.tensor([0.0045, 4.0, 6.0, 6.0, 20.0]).log())
+        self.logits = nn.Parameter(torch.tensor([0.6, 0.03]).logit())
+        self.smoothness = nn.Parameter(torch.tensor(-7.0))
+
+    def physics(self) -> Physics:
+        attenuation, build_up_mm, penumbra_k, penumbra, scatter_mm = self.logarithms.exp()
+        build_up, scatter = self.logits.sigmoid()
+        return Physics(attenuation, build_up, build_up_mm, penumbra_k, penumbra, scatter, scatter_mm,
+                       100 * self.smoothness.exp())
+
+    def objective(self, problem: Problem, flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """(weight, aim) of the fit's voxels; on the axes `flipped` (-1: I, -3: K) the context is seen mirrored."""
+        device = self.stem.weight.device
+        dtype = autocast_dtype(device)
+        coarse, place = problem.coarse[None], problem.place
+        if flipped:
+            coarse = coarse.flip(tuple(flipped))
+            place = place * torch.tensor([-1.0 if axis in flipped else 1.0 for axis in (-1, -2, -3)])
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            context = self.context(self.blocks(self.stem(coarse.contiguous(memory_format=torch.channels_last_3d))))
+        context = F.grid_sample(context.float(), place[None, None, None], padding_mode="border", align_corners=False)
+        judged = self.judge(torch.cat((problem.features, context[0, :, 0, 0].T), 1))
+        target = problem.level > 0
+        base = torch.where(problem.organ[:, None], self.organs, self.tissue)
+        weight = torch.where(target, 0, base[:, 0]) + 2 * judged[:, 0]
+        aim = torch.where(target, problem.level * (1 + 0.2 * torch.tanh(judged[:, 1])),
+                          torch.sigmoid(base[:, 1] + 2 * judged[:, 1]))
+        return weight.clamp(LOWEST_WEIGHT, HIGHEST_WEIGHT).exp() * problem.share, aim
+
+    def forward(self, problem: Problem, flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """(fluence, dose of the fit's voxels in units of the mean dose in the highest target)."""
+        weight, aim = self.objective(problem, flipped)
+        physics = self.physics()
+        matrix = DoseMatrix(problem.rays, physics)
+        fluence = matrix.fit(weight, aim, problem.fluence, physics.smoothness)
+        dose = matrix.dose(fluence)
+        unit = dose[problem.top].mean()
+        return fluence / unit, dose / unit
+
+    def plan(self, patient: Patient, gantry_angles: Sequence[float]) -> np.ndarray:
+        """Dose of the plan.
+
+        Args:
+            patient: what is planned for.
+            gantry_angles: IEC 61217 in degrees, patient head first supine: 0 from anterior, 90 from the patient's left.
+                The isocentre is the PTVs' centroid.
+
+        Returns:
+            (K, J, I) float32 in units of the highest prescription, which is the mean in its PTV; 0 outside the
+            patient's region. All 0 where no PTV lies in the dose mask.
+        """
+        if not patient.plannable:
+            return np.zeros(patient.ct.shape, np.float32)
+        return Delivery(self, patient, gantry_angles).planned
+
+
+def untrained_planner() -> Planner:
+    """Prescriptions in the targets, little elsewhere; the same weights on every call."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return Planner().eval().requires_grad_(False)
+
+
+class Delivery:
+    """What the beams can deliver to a plannable patient.
+
+    Attributes:
+        planned: (K, J, I) float32, the planner's plan as `Planner.plan` gives it.
+    """
+
+    @torch.inference_mode()
+    def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float]):
+        self.patient = patient
+        self.problem, beams = make_problem(patient, gantry_angles)
+        physics = planner.physics()
+        self._smoothness = physics.smoothness
+        self._fitted = DoseMatrix(self.problem.rays, physics)
+        self._all = DoseMatrix(beams.rays(voxels_of(patient.region)), physics)
+        self._fluence, _ = planner(self.problem)
+        self.planned = self._dose(self._fluence)
+
+    def _dose(self, fluence: Tensor) -> np.ndarray:
+        result = np.zeros(self.patient.ct.shape, np.float32)
+        result[self.patient.region] = self._all.dose(fluence).numpy()
+        return result
+
+    @torch.inference_mode()
+    def nearest(self, dose: np.ndarray) -> np.ndarray:
+        """A deliverable dose (K, J, I) near any dose (K, J, I), both in units of the highest prescription.
+
+        From the planner's plan on, a few steps towards the least squares in the dose mask: what little the fit is
+        allowed to change keeps it near both.
+        """
+        wanted = torch.from_numpy(dose)[self.problem.voxels]
+        weight = self.problem.share * torch.from_numpy(self.patient.dose_mask)[self.problem.voxels]
+        return self._dose(self._fitted.fit(weight, wanted, self._fluence, self._smoothness))
+
+    def blended(self, dose: np.ndarray, share: float) -> np.ndarray:
+        """A predicted dose (K, J, I), mixed with its nearest deliverable dose outside PTVs and organs at risk.
+
+        Networks err where beams cannot go, so there the mean of both doses errs less than either. In the structures,
+        whose DVHs the networks were trained for, the simple beam model costs more than it gives.
+        """
+        tissue = self.patient.dose_mask & (self.patient.level == 0) & (self.patient.organ == 0)
+        return np.where(tissue, (1 - share) * dose + share * self.nearest(dose), dose).astype(np.float32)
+
+
+def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Problem, Beams]:
+    """The fit for a plannable patient, and the beams."""
+    region, spacing = patient.region, patient.spacing
+    level = patient.level * patient.dose_mask
+    target = level > 0
+    top = level == level.max()
+    organ = patient.organ * ~target
+    step = 1 if np.count_nonzero(target) < MANY_TARGET_VOXELS else 2
+    centre = [float(index.mean()) for index in np.nonzero(target)]
+    beams = Beams(patient.ct, centre, spacing, gantry_angles)
+    parts = [voxels_of(mask, n) for mask, n in ((target, step), (region & (organ > 0), ORGAN_STEP),
+                                              (region & (organ == 0) & ~target, TISSUE_STEP))]
+    share = torch.tensor([step, ORGAN_STEP, TISSUE_STEP]).repeat_interleave(torch.tensor([len(p[0]) for p in parts]))
+    voxels = tuple(map(torch.cat, zip(*parts, strict=True)))
+    rays = beams.rays(voxels)
+    at = tuple(v.numpy() for v in voxels)
+    of_level, of_top = torch.from_numpy(level[at]), torch.from_numpy(top[at])
+    open_fields = DoseMatrix(rays, Physics())
+    fluence = open_fields.open_fields(of_level)
+    open_dose = np.zeros(patient.ct.shape, np.float32)
+    open_dose[region] = DoseMatrix(beams.rays(voxels_of(region)), Physics()).dose(fluence)
+    open_dose /= open_dose[top].mean()
+    features = _features(patient, level, organ, top, beams, open_dose)
+    place = (2 * torch.stack(voxels, 1) + 1) / torch.tensor(patient.ct.shape) - 1
+    return Problem(voxels, rays, share.float(), of_level, of_top, torch.from_numpy(organ[at] > 0),
+                   features[:, voxels[0], voxels[1], voxels[2]].T.contiguous(),
+                   F.avg_pool3d(features[None], POOL)[0], place.flip(1), fluence), beams
+
+
+def _features(patient: Patient, level: np.ndarray, organ: np.ndarray, top: np.ndarray, beams: Beams,
+              open_dose: np.ndarray) -> Tensor:
+    """(FEATURES, K, J, I); all the same for a patient and the mirrored one."""
+    k, j, i = (torch.arange(n).view([-1 if axis == a else 1 for a in range(3)])
+               for axis, n in enumerate(patient.ct.shape))
+    target, spacing, centre = level > 0, patient.spacing, beams.centre
+    to_target, to_top = (distance_mm(torch.from_numpy(mask), spacing) for mask in (target, top))
+    slices = np.nonzero(target.any((1, 2)))[0]
+    beyond = torch.maximum(slices[0] - k, k - slices[-1]).clamp(min=0) * spacing[0]
+    behind_cord = (j - torch.from_numpy(_cord(organ, centre[1] + 30 / spacing[1]))[:, None, None]) * spacing[1]
+    levels = torch.from_numpy(level)
+    middle, low = (levels > 0.85) & (levels <= 0.95), (levels > 0) & (levels <= 0.85)
+    volume = math.log(target.sum() * math.prod(spacing) / 4e5)
+    values = (
+        torch.log1p(to_target) / 3, torch.log1p(to_top) / 3, torch.exp(-to_target / 15), torch.exp(-to_top / 15),
+        *(torch.from_numpy(organ == n + 1) for n in range(len(ORGANS))), low, middle, levels > 0.95,
+        torch.tanh(behind_cord / 30), (j - centre[1]) * spacing[1] / 100, ((i - centre[2]) * spacing[2] / 100).abs(),
+        beyond / 50, torch.from_numpy(open_dose), beams.depth.amin(0) / 100, beams.depth.mean(0) / 200,
+        torch.from_numpy(patient.dose_mask), spacing[0] / 4, spacing[1] / 4, volume, bool(middle.any()),
+        bool(low.any()), torch.from_numpy(patient.ct.clip(-1000, 1000)) / 1000,
+    )
+    features = torch.empty((FEATURES, *patient.ct.shape))
+    for feature, value in zip(features, values, strict=True):
+        feature.copy_(torch.as_tensor(value))
+    return features
+
+
+def _cord(organ: np.ndarray, otherwise: float) -> np.ndarray:
+    """(K,) the most posterior j of spinal cord and brainstem in every slice, interpolated where there is none."""
+    cord = ((organ == 1) | (organ == 2)).any(2)
+    slices = np.nonzero(cord.any(1))[0]
+    if not len(slices):
+        return np.full(len(organ), otherwise)
+    last = cord.shape[1] - 1 - cord[slices, ::-1].argmax(1)
+    return np.interp(np.arange(len(organ)), slices, last)
+
+
+def distance_mm(mask: Tensor, spacing: Sequence[float]) -> Tensor:
+    """(K, J, I) distance to the voxels of a mask, 0 inside; to a voxel exact. Computed on pairs of voxels in plane."""
+    share = F.avg_pool3d(mask[None].float(), (1, 2, 2))[0]
+    cells = share >= min(0.5, float(share.max()))
+    square = torch.where(cells, 0.0, math.inf)
+    for axis, step in enumerate((spacing[0], 2 * spacing[1], 2 * spacing[2])):
+        line = square.movedim(axis, 0)
+        squares = ((torch.arange(len(line))[:, None] - torch.arange(len(line))) * step).square().float()
+        nearest = torch.full_like(line, math.inf)
+        for other, offset in zip(line, squares.view(len(line), len(line), 1, 1), strict=True):
+            torch.minimum(nearest, other + offset, out=nearest)
+        square = nearest.movedim(0, axis)
+    distance = F.interpolate(square.sqrt()[None, None], size=mask.shape, mode="trilinear", align_corners=False)[0, 0]
+    return distance * ~mask
+
+
+def voxels_of(mask: np.ndarray, step: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    return tuple(torch.from_numpy(index[::step]) for index in np.nonzero(mask))

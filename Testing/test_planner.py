@@ -1,0 +1,189 @@
+"""The planner: rough plans of simple patients, its symmetries, and what cases it takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
+
+from DeepDosePredictLib.core.bitmask import RoiMask
+from DeepDosePredictLib.core.channels import ChannelSpec, plan_patient, rough_plan
+from DeepDosePredictLib.core.errors import ModelError
+from DeepDosePredictLib.core.planner import ORGANS, Delivery, Patient, Planner, distance_mm, make_problem, untrained_planner
+from synthetic import ball, make_case
+
+NINE = tuple(range(0, 360, 40))
+SHAPE, SPACING = (16, 48, 48), (4.0, 4.0, 4.0)
+CENTRE = (7.5, 23.5, 23.5)
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    return untrained_planner()
+
+
+def water(radius: float = 5.0, **changes) -> Patient:
+    """A box of water with a ball of one prescription."""
+    patient = Patient(np.zeros(SHAPE, np.int16), ball(SHAPE, CENTRE, radius).astype(np.float32),
+                      np.zeros(SHAPE, np.uint8), np.ones(SHAPE, bool), SPACING)
+    return replace(patient, **changes)
+
+
+def shaken(seed: int) -> Planner:
+    """A planner with an opinion on every voxel."""
+    torch.manual_seed(seed)
+    planner = Planner()
+    torch.nn.init.normal_(planner.judge[-1].weight, std=0.2)
+    return planner.eval()
+
+
+def test_nine_beams_give_the_target_a_uniform_dose_and_keep_it_there(planner):
+    patient = water()
+    dose = planner.plan(patient, NINE)
+    assert dose[patient.level > 0].mean() == pytest.approx(1, abs=1e-5)
+    assert dose[ball(SHAPE, CENTRE, 4)].std() < 0.06
+    assert dose[~ball(SHAPE, CENTRE, 12)].mean() < 0.15
+
+
+def test_levels_are_followed(planner):
+    level = water().level * np.float32(0.8)
+    level[ball(SHAPE, (7.5, 23.5, 20), 2.2)] = 1
+    dose = planner.plan(water(level=level), NINE)
+    assert dose[level == 1].mean() == pytest.approx(1, abs=1e-5)
+    assert 0.75 < dose[np.isclose(level, 0.8)].mean() < 0.92
+
+
+def test_organs_at_risk_are_spared(planner):
+    organ = ball(SHAPE, (7.5, 23.5, 33), 3)
+    spared, plain = (planner.plan(water(organ=organ * np.uint8(kind)), NINE) for kind in (3, 0))
+    assert spared[organ].mean() < 0.75 * plain[organ].mean()
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_mirrored_patient_gets_the_mirrored_dose(axis):
+    case, planner = make_case(), untrained_planner()
+    patient = plan_patient(case.ct, case.rois, case.dose_mask, case.spacing)
+    volumes = {name: np.ascontiguousarray(np.flip(getattr(patient, name), axis))
+               for name in ("ct", "level", "organ", "dose_mask")}
+    dose, other = planner.plan(patient, NINE), planner.plan(replace(patient, **volumes), NINE)
+    # The tissue voxels that take part in the fit differ: every twelfth, counted from the other side.
+    assert np.abs(np.flip(other, axis) - dose)[case.dose_mask].mean() < 0.01
+
+
+def test_context_is_mirrored_with_its_places():
+    """What a voxel is told of its surroundings is seen at the same place when the context is seen mirrored."""
+    planner = shaken(1)
+    torch.nn.init.dirac_(planner.stem.weight)  # without a direction of its own
+    for block in planner.blocks:
+        torch.nn.init.zeros_(block.second_norm.weight)
+    problem, _ = make_problem(plan_patient(*_arrays(make_case())), NINE)
+    for axes in ((-1,), (-3,), (-1, -3)):
+        for ours, theirs in zip(planner.objective(problem), planner.objective(problem, axes), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=1e-3)
+
+
+def test_a_turn_by_the_beams_angle_changes_nothing(planner):
+    """Nine beams at 0, 40, ... are those at 40, 80, ..."""
+    np.testing.assert_allclose(planner.plan(water(), NINE), planner.plan(water(), [a + 40 for a in NINE]), atol=1e-4)
+
+
+def test_only_where_dose_can_be(planner):
+    air = np.full(SHAPE, -1000, np.int16)
+    mask = np.zeros(SHAPE, bool)
+    mask[4:12] = True
+    dose = planner.plan(water(ct=air, dose_mask=mask), NINE)
+    assert not dose[~mask].any() and (dose[mask] >= 0).all() and dose.dtype == np.float32
+    assert not planner.plan(water(ct=air, dose_mask=np.zeros(SHAPE, bool)), NINE).any()
+    assert not planner.plan(water(level=np.zeros(SHAPE, np.float32)), NINE).any()
+
+
+def test_nearest_deliverable_dose(planner):
+    """Of a plan it is nearly that plan; of one with streaks that no beam makes it is nearer to the one without them."""
+    delivery = Delivery(planner, water(), NINE)
+    np.testing.assert_array_equal(delivery.planned, planner.plan(water(), NINE))
+    other = Delivery(planner, water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3)), NINE).planned
+    assert np.abs(delivery.nearest(other) - other).mean() < 0.25 * np.abs(delivery.planned - other).mean()
+    rng = np.random.default_rng(0)
+    noisy = np.maximum(other + 0.1 * rng.standard_normal(SHAPE).astype(np.float32), 0)
+    assert np.abs(delivery.nearest(noisy) - other).mean() < 0.5 * np.abs(noisy - other).mean()
+
+
+def test_blending_leaves_the_structures_and_what_lies_outside_the_mask(planner):
+    mask = np.ones(SHAPE, bool)
+    mask[:, :4] = False
+    patient = water(dose_mask=mask, organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3))
+    delivery = Delivery(planner, patient, NINE)
+    dose = np.random.default_rng(1).random(SHAPE).astype(np.float32) * mask
+    blended, left = delivery.blended(dose, 0.25), (patient.level > 0) | (patient.organ > 0) | ~mask
+    assert not blended[~mask].any() and blended.dtype == np.float32
+    np.testing.assert_array_equal(blended[left], dose[left])
+    expected = 0.75 * dose + 0.25 * delivery.nearest(dose)
+    np.testing.assert_allclose(blended[~left], expected[~left], atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1.5, 5), st.floats(2, 6), st.integers(1, 9))
+def test_any_patient_gives_finite_dose(seed, k_spacing, spacing, n_beams):
+    rng = np.random.default_rng(seed)
+    shape = tuple(16 * rng.integers(1, 3, 3))
+    centre = [rng.uniform(0, n - 1) for n in shape]
+    level = np.maximum(0.8 * ball(shape, centre, 4), ball(shape, centre, rng.uniform(0.8, 3))).astype(np.float32)
+    patient = Patient(rng.integers(-1024, 3000, shape).astype(np.int16), level,
+                      (rng.integers(0, 7, shape) * (rng.random(shape) < 0.1)).astype(np.uint8),
+                      rng.random(shape) < 0.9, (k_spacing, spacing, spacing))
+    dose = shaken(seed % 2**31).plan(patient, rng.uniform(-360, 720, n_beams))
+    assert np.isfinite(dose).all() and (dose >= 0).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(1.5, 5), st.floats(2, 6))
+def test_distances_are_right_to_a_voxel(seed, k_spacing, spacing):
+    rng = np.random.default_rng(seed)
+    shape = tuple(2 * rng.integers(4, 12, 3))
+    mask = ball(shape, [rng.uniform(0, n - 1) for n in shape], rng.uniform(0.8, 6))
+    if not mask.any():
+        return
+    expected = distance_transform_edt(~mask, sampling=(k_spacing, spacing, spacing))
+    distance = distance_mm(torch.from_numpy(mask), (k_spacing, spacing, spacing)).numpy()
+    assert not distance[mask].any()
+    assert np.abs(distance - expected).max() <= 2 * spacing + k_spacing
+    assert np.abs(distance - expected).mean() < 1.5 * spacing
+
+
+def _arrays(case):
+    return case.ct, case.rois, case.dose_mask, case.spacing
+
+
+def test_levels_and_organs_of_a_case():
+    """PTVs in units of the highest prescription present; parotids are of one kind; others are left out."""
+    case = make_case()
+    masks = {roi: case.rois[roi] for roi in case.rois if roi != "PTV70"} | {"Other": case.dose_mask}
+    patient = plan_patient(case.ct, RoiMask.encode(masks), case.dose_mask, case.spacing)
+    assert set(np.unique(patient.level)) == {0, np.float32(56 / 63), 1}
+    parotids = case.rois["LeftParotid"] | case.rois["RightParotid"]
+    np.testing.assert_array_equal((patient.organ == 1 + ORGANS.index("Parotid")) & parotids, parotids)
+    named = np.any([case.rois[roi] for roi in case.rois if not roi.startswith("PTV")], axis=0)
+    np.testing.assert_array_equal(patient.organ > 0, named)
+
+
+def test_plan_hardly_depends_on_the_dose_mask(planner):
+    """Where the mask ends far from the targets, the plan inside stays the same."""
+    case = make_case()
+    shorter = case.dose_mask.copy()
+    outer = np.nonzero(shorter.any((1, 2)))[0]
+    shorter[outer[-1] - 1:] = False
+    long, short = (rough_plan(case.ct, case.rois, mask, case.spacing, planner, NINE)
+                   for mask in (case.dose_mask, shorter))
+    assert np.abs(long - short)[shorter].mean() < 0.01
+
+
+@pytest.mark.parametrize(("names", "angles"), [(("ct", "beam_dose"), ()), (("ct",), (0,)),
+                                               (("beam_dose",), (float("nan"),))])
+def test_gantry_angles_go_with_the_channel(names, angles):
+    with pytest.raises(ModelError, match="gantry angles"):
+        ChannelSpec(names, gantry_angles=angles)
