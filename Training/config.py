@@ -65,6 +65,7 @@ class TrainingConfig:
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
             coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         gantry_angles: of the beams for the channel `beam_dose`, in degrees.
+        planner: file with the planner for that channel: of `train_planner.py`, or a model's. Empty: an untrained one.
         validation_mirror: validate the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """
@@ -79,6 +80,7 @@ class TrainingConfig:
     channels: Sequence[str] = DEFAULT_CHANNELS
     prescription: float = 70.0
     gantry_angles: Sequence[float] = ()
+    planner: str = ""
     network: Mapping[str, Any] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import lightning
@@ -21,17 +22,58 @@ from DeepDosePredictLib.core.bitmask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.core.case import Case, dose_box
 from DeepDosePredictLib.core.channels import ChannelSpec, rough_plan
 from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.model_file import load_planner, planner_hash
+from DeepDosePredictLib.core.planner import Planner, untrained_planner
 from DeepDosePredictLib.core.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 
 CACHED_ROIS = (*ROIS, DOSE_MASK)
-CACHE_VERSION = "3"
-DEFAULT_SPEC = ChannelSpec()
+CACHE_VERSION = "4"
 VOLUMES = ("ct", "bits", "dose", "beams")
 AIR_HU = -1000
 MASK_MARGINS_MM = 70.0
 """Up to where OpenKBP's dose masks reach beyond the targets."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What the rough plans of the channel `beam_dose` depend on; without gantry angles there are none.
+
+    Attributes:
+        gantry_angles: in degrees.
+        file: with the planner, or None for an untrained one.
+    """
+
+    gantry_angles: tuple[float, ...] = ()
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Plans:
+        return cls(tuple(config.gantry_angles), Path(config.planner) if config.planner else None)
+
+    @cached_property
+    def planner(self) -> Planner | None:
+        if not self.gantry_angles:
+            return None
+        return load_planner(self.file) if self.file else untrained_planner()
+
+    @cached_property
+    def kind(self) -> str:
+        """Name of the folder in a cache."""
+        angles = "".join(f"-{angle:g}" for angle in self.gantry_angles)
+        weights = planner_hash(self.planner) if angles and self.file else ""
+        return f"v{CACHE_VERSION}{angles}" + (f"-{weights}" if weights else "")
+
+    def dose(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The plan's dose inside a box, zero where there is no plan."""
+        if not self.gantry_angles:
+            return np.zeros(case.ct[box].shape, np.float32)
+        rois = RoiMask(case.rois.bits[box], case.rois.names)
+        return rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, self.planner, self.gantry_angles)
+
+
+NO_PLANS = Plans()
 
 
 @dataclass(frozen=True)
@@ -45,7 +87,7 @@ class Sample:
         dose: (k, j, i) float32 Gy.
         outside: (number of cached ROIs,) int64, voxels of each ROI outside the crop.
         spacing: (3,) float64 mm.
-        beams: (k, j, i) float16, the rough plan of `channels.rough_plan`; zero where the channels do not need it.
+        beams: (k, j, i) float16, the rough plan; zero where the channels do not need it.
     """
 
     name: str
@@ -57,7 +99,7 @@ class Sample:
     beams: Tensor
 
     @classmethod
-    def from_case(cls, case: Case, spec: ChannelSpec = DEFAULT_SPEC) -> Sample:
+    def from_case(cls, case: Case, plans: Plans = NO_PLANS) -> Sample:
         if case.dose is None:
             raise DeepDoseError(f"{case.name}: no reference dose to train on")
         box = dose_box(case.dose_mask)
@@ -71,7 +113,7 @@ class Sample:
             torch.from_numpy(np.ascontiguousarray(case.dose[box])),
             torch.tensor(outside),
             torch.tensor(case.spacing, dtype=torch.float64),
-            torch.from_numpy(_beams(case, box, spec)).half(),
+            torch.from_numpy(plans.dose(case, box)).half(),
         )
 
     def save(self, path: Path) -> None:
@@ -90,29 +132,18 @@ def channel_spec(config: TrainingConfig) -> ChannelSpec:
     return ChannelSpec(config.channels, prescription=config.prescription, gantry_angles=config.gantry_angles)
 
 
-def _beams(case: Case, box: tuple[slice, slice, slice], spec: ChannelSpec) -> np.ndarray:
-    if not spec.gantry_angles:
-        return np.zeros(case.ct[box].shape, np.float32)
-    rois = RoiMask(case.rois.bits[box], case.rois.names)
-    return rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, spec)
-
-
-def cache_kind(spec: ChannelSpec) -> str:
-    """What a cached sample depends on besides the patient, as the name of a folder."""
-    return f"v{CACHE_VERSION}" + "".join(f"-{angle:g}" for angle in spec.gantry_angles)
-
-
-def cache_patients(folder: str | Path, cache: str | Path, spec: ChannelSpec = DEFAULT_SPEC) -> list[Sample]:
+def cache_patients(folder: str | Path, cache: str | Path, plans: Plans = NO_PLANS) -> list[Sample]:
     """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache.
 
     A folder that `import_dicom.py` wrote is such a cache itself: its samples are read as they are.
     """
-    kind = cache_kind(spec)
+    kind = plans.kind
     folder, cache = Path(folder), Path(cache)
     if imported := sorted((folder / kind).glob("*.safetensors")):
         return [Sample.load(path) for path in imported]
     if any(folder.glob("v*/*.safetensors")):
-        raise DeepDoseError(f"{folder}: imported for other beams or by another version; import it again for {kind}")
+        raise DeepDoseError(f"{folder}: imported for other beams, with another planner or by another version; import it"
+                            f" again for {kind}")
     patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
     if not patients:
         raise DeepDoseError(f"{folder}: no patient folders here")
@@ -120,7 +151,7 @@ def cache_patients(folder: str | Path, cache: str | Path, spec: ChannelSpec = DE
     for patient in tqdm(patients, desc=f"Loading {folder.name}", leave=False):
         path = cache / kind / folder.name / f"{patient.name}.safetensors"
         if not path.exists():
-            Sample.from_case(read_openkbp(patient), spec).save(path)
+            Sample.from_case(read_openkbp(patient), plans).save(path)
         samples.append(Sample.load(path))
     return samples
 

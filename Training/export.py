@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 
 from config import TrainingConfig, read_config
+from data import Plans
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import Contract, save_model
 from module import DoseModule
 
 
 def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *, version: str = "1",
-                      validation: dict[str, float] | None = None, mirror: bool = False) -> Path:
+                      validation: dict[str, float] | None = None, mirror: bool = False,
+                      deliverable: float = 0.0) -> Path:
     """Write the (averaged) weights of a checkpoint as a .safetensors model with its contract; returns `output`."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     module = DoseModule(config)
@@ -27,13 +29,14 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *,
         channels=module.spec,
         network=module.network.config,
         mirror=mirror or config.validation_mirror,
+        deliverable=deliverable,
         training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
                f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"
                f" mirroring {config.mirror}; seed {config.seed}",
         validation=validation or {},
     )
-    save_model(output, module.network, contract)
+    save_model(output, module.network, contract, Plans.of(config).planner)
     return output
 
 
@@ -43,6 +46,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="1")
     parser.add_argument("--mirror", action="store_true",
                         help="by default the model's predictions are averaged with those of the mirrored patient")
+    parser.add_argument("--deliverable", type=float, default=0.0, metavar="SHARE",
+                        help="share of the nearest deliverable dose in the predictions, outside PTVs and organs")
     parser.add_argument("--validation", nargs=2, type=float, metavar=("DOSE", "DVH"),
                         help="validation scores in Gy that `deepdose evaluate` gave for this model")
 
@@ -61,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         path = export_checkpoint(options.checkpoint, read_config(options.config), options.output,
                                  version=options.version, validation=validation_scores(options),
-                                 mirror=options.mirror)
+                                 mirror=options.mirror, deliverable=options.deliverable)
     except (DeepDoseError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

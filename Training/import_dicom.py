@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from config import read_config
-from data import DEFAULT_SPEC, Sample, cache_kind, channel_spec
+from data import NO_PLANS, Plans, Sample
 from DeepDosePredictLib.core.case import Case
 from DeepDosePredictLib.core.channels import ChannelSpec
 from DeepDosePredictLib.core.errors import DeepDoseError
@@ -44,42 +44,45 @@ class Row:
     notes: str = ""
 
 
-def import_cohort(sources: Sequence[CaseSource], cache: Path, spec: ChannelSpec,
+def import_cohort(sources: Sequence[CaseSource], cache: Path, highest: float, plans: Plans = NO_PLANS,
                   roles: Mapping | None = None) -> list[Row]:
-    """Write a sample for each patient that can be trained on, and the report; what is in the cache already is kept."""
+    """Write a sample for each patient that can be trained on, and the report; what is in the cache already is kept.
+
+    `highest`: prescription in Gy of the highest target that the model takes.
+    """
     rows = []
     twice = {name for name, n in Counter(source.name for source in sources).items() if n > 1}
     for source in tqdm(sources, desc="Importing", unit="patient"):
         try:
             if source.name in twice:
                 raise DeepDoseError("there are several patients of this name; rename the folders")
-            rows.append(_import(source, cache / cache_kind(spec) / f"{source.name}.safetensors", spec, roles))
+            rows.append(_import(source, cache / plans.kind / f"{source.name}.safetensors", highest, plans, roles))
         except DeepDoseError as error:
             rows.append(Row(source.name, "left out", " ".join(str(error).split())))
         write_report(cache / REPORT, rows)
     return rows
 
 
-def _import(source: CaseSource, path: Path, spec: ChannelSpec, roles: Mapping | None) -> Row:
+def _import(source: CaseSource, path: Path, highest: float, plans: Plans, roles: Mapping | None) -> Row:
     case = source.read(roles)
     path.unlink(missing_ok=True)  # an earlier sample must not outlive a patient that is left out now
-    check_trainable(case, spec)
-    Sample.from_case(replace(case, dose=case.dose * case.dose_mask), spec).save(path)  # nothing else can be predicted
+    check_trainable(case, highest)
+    Sample.from_case(replace(case, dose=case.dose * case.dose_mask), plans).save(path)  # nothing else can be predicted
     missing = [roi for roi in (*PTVS, *OARS) if roi not in case.rois.present()]
     notes = [*case.notes, *([f"not contoured: {', '.join(missing)}"] if missing else [])]
     return Row(source.name, "kept", "", "; ".join(notes))
 
 
-def check_trainable(case: Case, spec: ChannelSpec) -> None:
-    """DeepDoseError if a case would teach a model of these channels something wrong."""
+def check_trainable(case: Case, prescribed: float) -> None:
+    """DeepDoseError if a case would teach a model with this highest prescription something wrong."""
     if case.dose is None:
         raise DeepDoseError("no reference dose to learn from")
     targets = case.targets()
     if others := [target for target in targets if target not in PTVS]:
         raise DeepDoseError(f"prescriptions other than {', '.join(PTVS)}: {', '.join(others)}")
     highest = max(targets, key=prescription)
-    if prescription(highest) != spec.prescription:
-        raise DeepDoseError(f"the highest target is {highest}, not PTV{spec.prescription:g}")
+    if prescription(highest) != prescribed:
+        raise DeepDoseError(f"the highest target is {highest}, not PTV{prescribed:g}")
     share = float(case.dose[case.rois[highest]].mean()) / prescription(highest)
     if not USUAL_MEAN[0] <= share <= USUAL_MEAN[1]:
         raise DeepDoseError(f"the mean dose in {highest} is {share:.0%} of its prescription: is this the whole plan's"
@@ -106,8 +109,9 @@ def main(arguments: list[str] | None = None) -> int:
                         help="JSON file {role: structure name or names} where names do not tell")
     options = parser.parse_args(arguments)
     try:
-        spec = channel_spec(read_config(options.config)) if options.config else DEFAULT_SPEC
-        rows = import_cohort(find_cases(options.cohort), options.output, spec,
+        config = read_config(options.config) if options.config else None
+        highest, plans = (config.prescription, Plans.of(config)) if config else (ChannelSpec().prescription, NO_PLANS)
+        rows = import_cohort(find_cases(options.cohort), options.output, highest, plans,
                              read_roles(options.roles) if options.roles else None)
     except (DeepDoseError, OSError) as error:
         print(f"import_dicom: {error}", file=sys.stderr)

@@ -19,7 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from augment import RandomTurn
 from config import TrainingConfig, read_config
-from data import PatientData, cache_patients, channel_spec
+from data import PatientData, Plans, cache_patients
 from DeepDosePredictLib.core.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_model
@@ -81,8 +81,8 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
     cache = Path(config.data.cache)
-    patients = [cache_patients(folder, cache, channel_spec(config))
-                for folder in (config.data.train, config.data.validation)]
+    plans = Plans.of(config)
+    patients = [cache_patients(folder, cache, plans) for folder in (config.data.train, config.data.validation)]
     data = PatientData(*patients, config.batch_size, config.seed, RandomTurn(config.seed, config.rotate))
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
@@ -108,6 +108,8 @@ def start_from(module: DoseModule, path: Path) -> None:
     """
     model = load_model(path)
     theirs, ours = model.contract.channels, module.spec
+    if model.contract.others:
+        raise DeepDoseError(f"{path}: an ensemble of {1 + len(model.contract.others)} networks; start from one of them")
     same = (theirs.hu_window, theirs.prescription) == (ours.hu_window, ours.prescription)
     if not (same and set(theirs.names) <= set(ours.names)):
         raise DeepDoseError(f"{path}: its channels are {theirs}, the configuration's {ours}")

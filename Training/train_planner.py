@@ -1,0 +1,153 @@
+"""Train the planner of the channel `beam_dose`: python Training/train_planner.py CONFIG -o PLANNER [--init PLANNER]
+
+CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns which dose to aim
+at, and with which weights, from the reference doses: through the fit of the beams' fluences, by the mean absolute
+difference of the plan's dose. What is written is the planner after the last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from config import TrainingConfig, read_config
+from data import CACHED_ROIS, Sample, ShardSampler, cache_patients
+from DeepDosePredictLib.core.bitmask import RoiMask
+from DeepDosePredictLib.core.channels import plan_patient
+from DeepDosePredictLib.core.device import keep_freed_memory
+from DeepDosePredictLib.core.errors import DeepDoseError
+from DeepDosePredictLib.core.model_file import load_planner, save_planner
+from DeepDosePredictLib.core.planner import Planner, Problem, make_problem
+from DeepDosePredictLib.core.rois import DOSE_MASK
+
+RATE, WEIGHT_DECAY = 5e-3, 0.05
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class PlannedPatient:
+    """A problem and the reference dose (N,) at its voxels, in units of the highest prescription.
+
+    `counts` (N,): voxels of the dose mask that each voxel stands for.
+    """
+
+    problem: Problem
+    reference: Tensor
+    counts: Tensor
+
+    @classmethod
+    def of(cls, sample: Sample, prescription: float, gantry_angles: Sequence[float]) -> PlannedPatient:
+        rois = RoiMask(sample.bits.numpy().view(np.uint16), CACHED_ROIS)
+        mask = rois[DOSE_MASK]
+        patient = plan_patient(sample.ct.numpy(), rois, mask, sample.spacing.tolist())
+        if not patient.plannable:
+            raise DeepDoseError(f"{sample.name}: no target in the dose mask")
+        problem, _ = make_problem(patient, gantry_angles)
+        inside = torch.from_numpy(mask)[problem.voxels]
+        return cls(problem, sample.dose[problem.voxels] / prescription, problem.share * inside)
+
+    def difference(self, dose: Tensor) -> Tensor:
+        """Mean absolute difference of a dose (N,) to the reference."""
+        return ((dose - self.reference).abs() * self.counts).sum() / self.counts.sum()
+
+
+class PlannedPatients(Dataset):
+    def __init__(self, patients: Sequence[PlannedPatient]):
+        self.patients = patients
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, index: int) -> tuple[int, PlannedPatient]:
+        return index, self.patients[index]
+
+
+class PlannerModule(lightning.LightningModule):
+    """Trains a `Planner`, one patient at a time, with gradients gathered over `BATCH` of them."""
+
+    def __init__(self, planner: Planner, seed: int, prescription: float, rate: float):
+        super().__init__()
+        self.planner, self.seed, self.prescription, self.rate = planner, seed, prescription, rate
+
+    def _step(self, batch: list[tuple[int, PlannedPatient]], name: str, flipped: Sequence[int] = ()) -> Tensor:
+        _, patient = batch[0]
+        difference = self.prescription * patient.difference(self.planner(patient.problem, flipped)[1])
+        self.log(name, difference, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
+        return difference
+
+    def training_step(self, batch: list[tuple[int, PlannedPatient]], _: int) -> Tensor:
+        left_right, head_foot = np.random.default_rng([self.seed, self.current_epoch, batch[0][0]]).random(2) < 0.5
+        return self._step(batch, "train/mae", [*([-1] if left_right else []), *([-3] if head_foot else [])])
+
+    def validation_step(self, batch: list[tuple[int, PlannedPatient]], _: int) -> None:
+        self._step(batch, "val/mae")
+
+    def transfer_batch_to_device(self, batch: list, device: torch.device, dataloader_idx: int) -> list:
+        return batch  # the fit runs on the CPU
+
+    def configure_optimizers(self) -> dict:
+        optimizer = torch.optim.AdamW(self.planner.parameters(), self.rate, weight_decay=WEIGHT_DECAY)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, pct_start=0.15,
+                                                        total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def train_planner(config: TrainingConfig, output: Path, epochs: int, init: Path | None = None,
+                  rate: float = RATE, **settings: object) -> Path:
+    """Train a planner and write it; training and validation errors go to a CSV log beside it. Returns `output`."""
+    if not config.gantry_angles:
+        raise DeepDoseError("the configuration names no gantry angles to plan with")
+    keep_freed_memory()
+    lightning.seed_everything(config.seed, verbose=False)
+    planner = load_planner(init).train().requires_grad_(True) if init else Planner()
+
+    def loader(folder: str, *, shuffle: bool) -> DataLoader:
+        samples = cache_patients(folder, Path(config.data.cache))
+        samples = tqdm(samples, desc=f"Beams through {Path(folder).name}", leave=False)
+        patients = PlannedPatients([PlannedPatient.of(s, config.prescription, config.gantry_angles) for s in samples])
+        sampler = ShardSampler(len(patients), 0, 1, shuffle=shuffle, seed=config.seed)
+        return DataLoader(patients, 1, sampler=sampler, collate_fn=list)
+
+    trainer = lightning.Trainer(
+        max_epochs=epochs, accumulate_grad_batches=BATCH, gradient_clip_val=1.0, enable_checkpointing=False,
+        use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=10, accelerator="cpu",
+        logger=CSVLogger(output.parent, name=f"{output.stem}-log"), **settings,
+    )
+    module = PlannerModule(planner, config.seed, config.prescription, rate)
+    trainer.fit(module, loader(config.data.train, shuffle=True), loader(config.data.validation, shuffle=False))
+    save_planner(output, planner.eval())
+    return output
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train the planner that makes a model's rough plans.")
+    parser.add_argument("config", type=Path, help="YAML configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=2")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLANNER", help="file to write")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rate", type=float, default=RATE, help="peak of the learning rate (default: %(default)s)")
+    parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = read_config(options.config, options.overrides)
+        path = train_planner(config, options.output, options.epochs, options.init, options.rate)
+    except DeepDoseError as error:
+        print(f"train_planner: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
