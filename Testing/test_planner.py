@@ -14,7 +14,15 @@ from scipy.ndimage import distance_transform_edt
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.channels import ChannelSpec, plan_patient, rough_plan
 from DeepDosePredictLib.core.errors import ModelError
-from DeepDosePredictLib.core.planner import ORGANS, Delivery, Patient, Planner, distance_mm, make_problem, untrained_planner
+from DeepDosePredictLib.core.planner import (
+    ORGANS,
+    Delivery,
+    Patient,
+    Planner,
+    distance_mm,
+    make_problem,
+    untrained_planner,
+)
 from synthetic import ball, make_case
 
 NINE = tuple(range(0, 360, 40))

@@ -49,7 +49,7 @@ class Predictor:
         model: from `load_model`.
         device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
             device computes fast in it.
-        mirror: average with the prediction of the mirrored patient (twice the time); None takes the model's default.
+        mirror: average with the prediction of the mirrored patient (a second pass); None takes the model's default.
         gantry_angles: of the beams to plan for, in degrees, for a model that takes them; None takes those it was
             trained with. ModelError for a model that takes none.
     """
