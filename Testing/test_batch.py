@@ -43,10 +43,14 @@ def cohort_of(compact: Path, folder: Path, names: list[str]) -> Path:
 
 
 def start(cohort: Path, out: Path, model: Path) -> subprocess.Popen:
-    """The command in a process group of its own, as a terminal starts it."""
+    """The command in a process group of its own, as a terminal starts it.
+
+    Ctrl-C must reach it even where the tests run with it ignored, as a shell's background jobs do.
+    """
     arguments = ["predict", cohort, "-o", out, "--model", model, "--device", "cpu", "--jobs", 2]
     return subprocess.Popen([sys.executable, "-m", "DeepDosePredictLib.cli", *map(str, arguments)], cwd=LIBRARY,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def finished(out: Path) -> dict[str, int]:
