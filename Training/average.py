@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,20 +51,24 @@ def same_inputs(models: Sequence[Model]) -> Sequence[Model]:
     return models
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Average the weights of models that went on from one another.")
+def combine_command(combine: Callable[..., Path], description: str, arguments: list[str] | None) -> int:
+    """A command that makes one model file of several by `average_models` or the like; returns the exit status."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
     add_model_arguments(parser)
     options = parser.parse_args(arguments)
     try:
-        path = average_models(options.models, options.output, version=options.version,
-                              validation=validation_scores(options), mirror=options.mirror,
-                              deliverable=options.deliverable)
+        path = combine(options.models, options.output, version=options.version, validation=validation_scores(options),
+                       mirror=options.mirror, deliverable=options.deliverable)
     except (DeepDoseError, OSError) as error:
-        print(f"average: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    print(f"Averaged {path}")
+    print(f"Wrote {path}")
     return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    return combine_command(average_models, "Average the weights of models that went on from one another.", arguments)
 
 
 if __name__ == "__main__":

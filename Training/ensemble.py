@@ -6,16 +6,14 @@ channels and planners; their networks may differ.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from average import same_inputs
+from average import combine_command, same_inputs
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_model, make_network, save_model
-from export import add_model_arguments, validation_scores
 
 
 def join_models(paths: Sequence[Path], output: Path, *, version: str, validation: dict[str, float] | None = None,
@@ -38,19 +36,7 @@ def join_models(paths: Sequence[Path], output: Path, *, version: str, validation
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Put independently trained models into one.")
-    parser.add_argument("models", nargs="+", type=Path, metavar="MODEL")
-    add_model_arguments(parser)
-    options = parser.parse_args(arguments)
-    try:
-        path = join_models(options.models, options.output, version=options.version,
-                           validation=validation_scores(options), mirror=options.mirror,
-                              deliverable=options.deliverable)
-    except (DeepDoseError, OSError) as error:
-        print(f"ensemble: {error}", file=sys.stderr)
-        return 1
-    print(f"Joined {path}")
-    return 0
+    return combine_command(join_models, "Put independently trained models into one.", arguments)
 
 
 if __name__ == "__main__":
