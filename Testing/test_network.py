@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from DeepDosePredictLib.core.network import NORMS, DeepDoseNet, MaskedGroupNorm, NetworkConfig
+from DeepDosePredictLib.core.device import cpu_has_bf16
+from DeepDosePredictLib.core.network import NORMS, DeepDoseNet, DenseDilatedBlock, MaskedGroupNorm, NetworkConfig
 
 TINY = {"in_channels": 3, "widths": (4, 4, 4), "growth": 4, "head_channels": 4, "group_size": 2}
 
@@ -151,3 +152,24 @@ def test_base_channel_is_corrected_from_the_start():
     assert network.head.weight.grad.abs().sum() > 0
     with pytest.raises(ValueError, match="base_channel"):
         NetworkConfig(in_channels=3, base_channel=3)
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="the processor does not compute in bf16")
+@pytest.mark.parametrize("extent", [(2, 3, 5), (2, 5, 6), (3, 3, 4)])
+def test_half_precision_gradients_of_few_slices(extent):
+    """With one thread PyTorch's bf16 convolutions of two slices gave gradients that were wrong, infinite or NaN."""
+    torch.manual_seed(0)
+    block = DenseDilatedBlock(NetworkConfig(norm="group", growth=48), 96).to(memory_format=torch.channels_last_3d)
+    x = torch.rand(1, 96, *extent).contiguous(memory_format=torch.channels_last_3d)
+    weight = torch.randn(1, block.out_channels, *extent)
+    gradients, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for half in (False, True):
+            block.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                (block(x).float() * weight).mean().backward()
+            gradients.append([p.grad.flatten() for p in block.parameters()])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(F.cosine_similarity(exact, half, 0) > 0.9 for exact, half in zip(*gradients, strict=True))

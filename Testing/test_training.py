@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from augment import rotated
+from augment import Stretch, stretched
 from average import average_models
 from config import ScheduleConfig, TrainingConfig, read_config
 from data import CACHED_ROIS, Plans, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
@@ -234,7 +234,7 @@ def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them
 def test_rotation_turns_everything_together_and_back(steps):
     """Turned by 40 degrees n times and 9 - n times the patient is back, up to the interpolation."""
     sample = Sample.from_case(make_case(), Plans(range(0, 360, 40)))
-    turned = rotated(sample, steps)
+    turned = stretched(sample, Stretch(40 * steps))
     assert all(n % 16 == 0 for n in turned.ct.shape) and turned.ct.dtype == sample.ct.dtype
     for r, roi in enumerate(CACHED_ROIS):
         before, after = (decode(s.bits, r).sum().item() for s in (sample, turned))
@@ -243,7 +243,7 @@ def test_rotation_turns_everything_together_and_back(steps):
     assert not (turned.dose * ~mask).any()
     for before, after in ((sample.dose, turned.dose), (sample.beams.float(), turned.beams.float())):
         assert after.sum().item() == pytest.approx(before.sum().item(), rel=0.06)
-    back = rotated(turned, 9 - steps)
+    back = stretched(turned, Stretch(40 * (9 - steps)))
     old, new = (decode(s.bits, CACHED_ROIS.index("PTV56")) for s in (sample, back))
     centres = [torch.nonzero(m).double().mean(0) - (torch.tensor(m.shape) - 1) / 2 for m in (old, new)]
     assert (centres[0] - centres[1]).abs().max() < 0.7
@@ -254,7 +254,7 @@ def test_rotation_follows_the_sense_of_the_image():
     sample = Sample.from_case(make_case())
     before, after = ((torch.nonzero(decode(s.bits, CACHED_ROIS.index("LeftParotid"))).double().mean(0)
                       - torch.nonzero(decode(s.bits, CACHED_ROIS.index(DOSE_MASK))).double().mean(0)).tolist()
-                     for s in (sample, rotated(sample, 1)))
+                     for s in (sample, stretched(sample, Stretch(40))))
     angle = np.rad2deg(np.arctan2(after[1], after[2]) - np.arctan2(before[1], before[2])) % 360
     assert min(abs(angle - 40), abs(angle - 320)) < 5
 
@@ -323,6 +323,27 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
     errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
               for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
     assert np.mean(errors) == pytest.approx(logged(tmp_path / "run", "val/dose_score")[-1], abs=0.2)
+
+
+def test_coarse_training(tmp_path, cohort):
+    """It learns on stretched, averaged patients; a resumed run is the same; the model predicts what was validated."""
+    settings = {"epochs": 4, "validate_every": 2, "coarse": True, "rotate": 0.2, "mirror_axial": 0.5,
+                "affine": {"share": 0.5, "degrees": 5, "along": 0.1, "across": 0.1}, "derived_mask": 0.3,
+                "gantry_angles": [0, 120, 240], "channels": [*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+                "network": NETWORK | {"pooling": 2, "detail_channel": 12, "slope": 0.1}}
+    config = configuration(tmp_path, cohort, **settings)
+    model = load_model(train(config, tmp_path / "whole", **QUIET))
+    losses = logged(tmp_path / "whole", "train/mae")
+    assert losses[-1] < 0.7 * losses[0]
+    with pytest.raises(_StopError):
+        train(config, tmp_path / "parts", **QUIET, callbacks_extra=[_StopAfter(2)])
+    train(config, tmp_path / "parts", resume=True, **QUIET)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    predictor = Predictor(model, "cpu")
+    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+              for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
+    assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "whole", "val/dose_score")), abs=0.3)
 
 
 def test_planner_learns(tmp_path, cohort):

@@ -1,67 +1,131 @@
-"""Augmentations that leave a plan of nine equispaced coplanar beams a plan of such beams."""
+"""Augmentations that leave a plan of nine equispaced coplanar beams (nearly) a plan of such beams."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from config import TrainingConfig
 from data import AIR_HU, CACHED_ROIS, Sample
 from DeepDosePredictLib.core.bitmask import decode
+from DeepDosePredictLib.core.network import STRIDE
 from DeepDosePredictLib.core.rois import DOSE_MASK
 
 BEAM_STEP_DEGREES = 40
-MULTIPLE = 16
+LARGEST_LOGARITHM = 0.3
 
 
-class RandomTurn:
-    """Turns a share of the patients to another of the nine positions, by seed, epoch and patient."""
+@dataclass(frozen=True)
+class Stretch:
+    """How a patient is turned and magnified.
 
-    def __init__(self, seed: int, share: float):
-        self.seed, self.share = seed, share
+    By multiples of 40 degrees the nine beams (0, 40, ..., 320) fall on each other. A magnified patient is the same one
+    on a finer grid: the spacing changes with it.
+
+    Attributes:
+        degrees: turn in the axial plane.
+        along, across: magnification along the patient's axis and in the axial plane.
+    """
+
+    degrees: float = 0.0
+    along: float = 1.0
+    across: float = 1.0
+
+    @classmethod
+    def drawn(cls, config: TrainingConfig, epoch: int, index: int) -> Stretch:
+        """As seed, epoch and patient decide, by `rotate` and `affine` of the configuration."""
+        draw, affine = np.random.default_rng([config.seed, epoch, index, 3]), config.affine
+        degrees = BEAM_STEP_DEGREES * float(draw.integers(1, 9)) if draw.random() < config.rotate else 0.0
+        logarithms = np.zeros(2)
+        if draw.random() < affine.share:
+            degrees += draw.normal(0, affine.degrees)
+            logarithms = draw.normal(0, (affine.along, affine.across)).clip(-LARGEST_LOGARITHM, LARGEST_LOGARITHM)
+        return cls(degrees, *np.exp(logarithms).tolist())
+
+    @property
+    def changes(self) -> bool:
+        return self != Stretch()
+
+    @property
+    def volume(self) -> float:
+        """Magnification of a structure's number of voxels."""
+        return self.along * self.across**2
+
+    def spacing(self, spacing: Tensor) -> Tensor:
+        """Of the stretched patient's voxels, from that of the patient's (k, j, i)."""
+        return spacing / torch.tensor([self.along, self.across, self.across], dtype=spacing.dtype)
+
+    def source(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the voxels of the stretched volume come from: k (K',), and j and i (2, J', I'), in voxels.
+
+        The new volume, in multiples of 16, holds the stretched mask (k, j, i). Voxels must be square in plane.
+        """
+        angle = math.radians(self.degrees)
+        turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        places = turn @ torch.nonzero(mask.any(0)).float().T * self.across
+        low, high = places.amin(1), places.amax(1)
+        extent = [_multiple(math.ceil(n - 1e-3) + 1) for n in (high - low).tolist()]
+        corner = (low + high) / 2 - (torch.tensor(extent) - 1) / 2
+        grid = torch.stack(torch.meshgrid(*map(torch.arange, extent), indexing="ij")).float() + corner[:, None, None]
+        slices = _multiple(round(mask.shape[0] * self.along))
+        k = (torch.arange(slices) - (slices - 1) / 2) / self.along + (mask.shape[0] - 1) / 2
+        return k, torch.einsum("ab,bji->aji", turn.T, grid) / self.across
+
+
+def _multiple(n: int) -> int:
+    return -(-n // STRIDE) * STRIDE
+
+
+def interpolated(volumes: Tensor, k: Tensor, plane: Tensor) -> Tensor:
+    """Volumes (C, K, J, I) at the places of `Stretch.source`, linearly; 0 around them."""
+    size = torch.tensor(volumes.shape[1:])
+    k = (2 * k + 1) / size[0] - 1
+    j, i = (2 * plane + 1) / size[1:, None, None] - 1
+    where = torch.stack(torch.broadcast_tensors(i, j, k[:, None, None]), -1)
+    return F.grid_sample(volumes[None], where[None], align_corners=False)[0]
+
+
+class RandomStretch:
+    """Stretches patients as a configuration says, by seed, epoch and patient."""
+
+    def __init__(self, config: TrainingConfig):
+        self.config = config
 
     def __call__(self, index: int, sample: Sample, epoch: int) -> Sample:
-        draw = np.random.default_rng([self.seed, epoch, index, 3])
-        return rotated(sample, int(draw.integers(1, 9))) if draw.random() < self.share else sample
+        return stretched(sample, Stretch.drawn(self.config, epoch, index))
 
 
-def rotated(sample: Sample, steps: int) -> Sample:
-    """The patient turned in the axial plane by `steps` times 40 degrees, on a canvas that just holds the dose mask.
+def stretched(sample: Sample, stretch: Stretch) -> Sample:
+    """The stretched patient on a grid that just holds the dose mask.
 
-    The nine beams (0, 40, ..., 320 degrees) fall on each other. CT, dose and rough plan are interpolated linearly,
-    structures by the nearest voxel; voxels must be square in plane. Dose outside the turned mask, which interpolation
-    leaves there, is set to zero.
+    CT, dose and rough plan are interpolated linearly, structures by the nearest voxel. Dose outside the new mask, which
+    interpolation leaves there, is set to zero.
     """
-    if steps % 9 == 0:
+    if not stretch.changes:
         return sample
-    angle = np.deg2rad(BEAM_STEP_DEGREES * steps)
-    mask = decode(sample.bits, CACHED_ROIS.index(DOSE_MASK)).any(0)
-    j, i = (c.double() for c in torch.nonzero(mask, as_tuple=True))
-    turn = torch.tensor([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    places = turn @ torch.stack((j, i))
-    low, high = places.amin(1), places.amax(1)
-    extent = [-(-int(n) // MULTIPLE) * MULTIPLE for n in torch.ceil(high - low) + 1]
-    corner = (low + high) / 2 - (torch.tensor(extent) - 1) / 2
-    grid = torch.stack(torch.meshgrid(*(torch.arange(n) for n in extent), indexing="ij")).double()
-    source = torch.einsum("ab,bji->aji", turn.T, grid + corner[:, None, None])
-    size = torch.tensor(mask.shape)
-    # grid_sample takes (x, y) from -1 to 1 between the outermost centres.
-    where = (2 * source / (size[:, None, None] - 1) - 1).flip(0).permute(1, 2, 0)[None].float()
-    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose, sample.beams.float())).flatten(0, 1)[None]
-    turned = F.grid_sample(volumes, where, align_corners=True)[0].unflatten(0, (3, -1))
-    nearest = source.round().long()
-    inside = ((nearest >= 0) & (nearest < size[:, None, None])).all(0)
-    flat = torch.where(inside, nearest[0] * size[1] + nearest[1], 0).flatten()
-    bits = sample.bits.flatten(1).index_select(1, flat).unflatten(1, tuple(extent)) * inside
-    ct = (turned[0].round() + AIR_HU).to(sample.ct.dtype)
-    dose = turned[1] * decode(bits, CACHED_ROIS.index(DOSE_MASK))
-    return Sample(sample.name, ct, bits, dose, _outside(sample, bits), sample.spacing, turned[2].half())
+    k, plane = stretch.source(decode(sample.bits, CACHED_ROIS.index(DOSE_MASK)))
+    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose, sample.beams.float()))
+    ct, dose, beams = interpolated(volumes, k, plane)
+    bits = _nearest(sample.bits, k, plane)
+    dose = dose * decode(bits, CACHED_ROIS.index(DOSE_MASK))
+    left = (_sizes(sample.bits) * stretch.volume - _sizes(bits)).clamp(min=0)  # with the corners of the grid
+    outside = (sample.outside * stretch.volume + left).round().long()
+    return Sample(sample.name, (ct.round() + AIR_HU).to(sample.ct.dtype), bits, dose, outside,
+                  stretch.spacing(sample.spacing), beams.half())
 
 
-def _outside(sample: Sample, bits: Tensor) -> Tensor:
-    """Voxels of each structure outside the crop, those that left it with the corners included."""
-    return sample.outside + (_sizes(sample.bits) - _sizes(bits)).clamp(min=0)
+def _nearest(bits: Tensor, k: Tensor, plane: Tensor) -> Tensor:
+    slices, rows, columns = bits.shape
+    k, (j, i) = k.round().long(), plane.round().long()
+    inside = (j >= 0) & (j < rows) & (i >= 0) & (i < columns)
+    flat = torch.where(inside, j * columns + i, 0).flatten()
+    found = bits.flatten(1).index_select(0, k.clamp(0, slices - 1)).index_select(1, flat)
+    return found.unflatten(1, tuple(inside.shape)) * (inside & ((k >= 0) & (k < slices))[:, None, None])
 
 
 def _sizes(bits: Tensor) -> Tensor:

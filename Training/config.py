@@ -49,6 +49,22 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class AffineConfig:
+    """How patients are stretched, see `augment.Stretch`.
+
+    Attributes:
+        share: of the patients.
+        degrees: standard deviation of an axial turn.
+        along, across: standard deviations of the logarithm of the magnification along the axis and in plane.
+    """
+
+    share: float = 0.0
+    degrees: float = 0.0
+    along: float = 0.0
+    across: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One training run; see Training/README.md.
 
@@ -62,6 +78,8 @@ class TrainingConfig:
         rotate: probability that a patient is turned by a multiple of 40 degrees in the axial plane, see `augment.py`.
         derived_mask: probability that a patient's dose mask is replaced by one as a clinic would derive it, see
             `data.derived_masks`.
+        coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
+        affine: by how much patients are stretched, and how many of them.
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
             coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         gantry_angles: of the beams for the channel `beam_dose`, in degrees.
@@ -89,6 +107,8 @@ class TrainingConfig:
     mirror_axial: float = 0.0
     rotate: float = 0.0
     derived_mask: float = 0.0
+    coarse: bool = False
+    affine: AffineConfig = field(default_factory=AffineConfig)
     slab: int = 0
     slab_epochs: int = 0
     validation_mirror: bool = False
@@ -99,7 +119,7 @@ class TrainingConfig:
         return asdict(self)
 
 
-_NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig}
+_NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig, "affine": AffineConfig}
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:

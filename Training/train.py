@@ -17,7 +17,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQ
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from augment import RandomTurn
+from augment import RandomStretch
+from coarse import CoarseData, CoarseModule
 from config import TrainingConfig, read_config
 from data import PatientData, Plans, cache_patients
 from DeepDosePredictLib.core.device import cpu_has_bf16, keep_freed_memory
@@ -83,12 +84,13 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
     cache = Path(config.data.cache)
     plans = Plans.of(config)
     patients = [cache_patients(folder, cache, plans) for folder in (config.data.train, config.data.validation)]
-    data = PatientData(*patients, config.batch_size, config.seed, RandomTurn(config.seed, config.rotate))
+    module = (CoarseModule if config.coarse else DoseModule)(config)
+    data = (CoarseData(*patients, config, module.spec) if config.coarse else
+            PatientData(*patients, config.batch_size, config.seed, RandomStretch(config)))
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text(yaml.safe_dump(_plain(config.to_dict()), sort_keys=False), encoding="utf-8")
-    module = DoseModule(config)
     if init and not (resume and last.exists()):
         start_from(module, init)
     # weights_only: a checkpoint of ours holds tensors and plain values; nothing else is ever unpickled.

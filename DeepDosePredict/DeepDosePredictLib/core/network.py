@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 STRIDE = 16
 """Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
 
 NORMS = ("batch", "group", "masked", "instance", "none")
+
+
+def network_padding(extent: Sequence[int]) -> list[int]:
+    """What `functional.pad` adds at the upper ends of a volume (..., K, J, I) for multiples of `STRIDE`."""
+    return [length for n in reversed(extent) for length in (0, -n % STRIDE)]
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,11 @@ class NetworkConfig:
         dropout: share of the dense block's channels that are dropped in training.
         base_channel: input channel, in units of the output, that the network corrects: it is added to the last layer's
             output before the ReLU. None as published.
+        pooling: the network may work on inputs averaged over cells of so many voxels along every axis; its dose is
+            interpolated back. 1 as published.
+        detail_channel: input channel, in units of the output, whose detail goes with a dose from pooled inputs: what it
+            loses itself when it is averaged and interpolated back.
+        slope: of the ReLUs below zero. 0 as published; above it they cannot die, as they do where a base is good.
     """
 
     in_channels: int = 12
@@ -50,6 +62,9 @@ class NetworkConfig:
     dropout: float = 0.0
     mask_channel: int = -1
     base_channel: int | None = None
+    pooling: int = 1
+    detail_channel: int | None = None
+    slope: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -65,9 +80,14 @@ class NetworkConfig:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
         if not -self.in_channels <= self.mask_channel < self.in_channels:
             raise ValueError(f"mask_channel must be one of the {self.in_channels} input channels: {self}")
-        if self.base_channel is not None and not (isinstance(self.base_channel, int)
-                                                  and 0 <= self.base_channel < self.in_channels):
-            raise ValueError(f"base_channel must be one of the {self.in_channels} input channels: {self}")
+        for name in ("base_channel", "detail_channel"):
+            channel = getattr(self, name)
+            if channel is not None and not (isinstance(channel, int) and 0 <= channel < self.in_channels):
+                raise ValueError(f"{name} must be one of the {self.in_channels} input channels: {self}")
+        if self.pooling not in (1, 2, 4) or (self.pooling == 1 and self.detail_channel is not None):
+            raise ValueError(f"pooling must be 1, or 2 or 4 with or without a detail_channel: {self}")
+        if not 0 <= self.slope < 1:
+            raise ValueError(f"slope must be from 0 to below 1, not {self.slope}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
@@ -129,7 +149,7 @@ class ConvNormReLU(nn.Sequential):
     def __init__(self, config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1):
         bias = config.norm == "none"
         super().__init__(Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=bias),
-                         _norm(config, n_out), nn.ReLU(inplace=True))
+                         _norm(config, n_out), nn.LeakyReLU(config.slope, inplace=True))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """mask: (B, 1, K, J, I) at the resolution of the output, for masked norm."""
@@ -167,10 +187,13 @@ class DenseDilatedBlock(nn.Module):
         self.out_channels = n_in + len(config.dilations) * config.growth
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        features = [x]
-        for layer in self.layers:
-            features.append(self.dropout(layer(torch.cat(features, 1), mask)))
-        return torch.cat(features, 1)
+        # PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients for volumes of two slices.
+        flat = x.device.type == "cpu" and min(x.shape[2:]) <= 2
+        with torch.autocast(x.device.type, enabled=False) if flat else contextlib.nullcontext():
+            features = [x.float() if flat else x]
+            for layer in self.layers:
+                features.append(self.dropout(layer(torch.cat(features, 1), mask)))
+            return torch.cat(features, 1)
 
 
 class DeepDoseNet(nn.Module):
@@ -209,13 +232,33 @@ class DeepDoseNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.constant_(self.head.bias, 0.3 if self.config.base_channel is None else 0.0)
+        if self.config.base_channel is None:
+            # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.constant_(self.head.bias, 0.3)
+        else:
+            # Random corrections of a good base are worse than none: training would first switch all features off.
+            nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % STRIDE for n in x.shape[2:]):
             raise ValueError(f"DeepDoseNet needs extents in multiples of {STRIDE}, not {tuple(x.shape[2:])}")
+        if self.config.pooling == 1:
+            return self.dose(x)
+        pooled = F.avg_pool3d(x, self.config.pooling)
+        k, j, i = pooled.shape[2:]
+        padded = F.pad(pooled, network_padding((k, j, i))).contiguous(memory_format=torch.channels_last_3d)
+        dose = self._interpolated(self.dose(padded)[:, :, :k, :j, :i].float())
+        if self.config.detail_channel is not None:
+            channel = self.config.detail_channel
+            dose = dose + x.narrow(1, channel, 1) - self._interpolated(pooled.narrow(1, channel, 1))
+        return torch.relu(dose)
+
+    def _interpolated(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.config.pooling, mode="trilinear", align_corners=False)
+
+    def dose(self, x: Tensor) -> Tensor:
+        """Dose (B, 1, K, J, I) at the resolution of inputs (B, C, K, J, I) that are averaged already."""
         masks = self._masks(x)
         features, skips = self.stem(x, masks[1]), []
         for block, mask in zip(self.encoder, masks[1:], strict=False):
