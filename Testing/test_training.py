@@ -351,14 +351,19 @@ def test_planner_learns(tmp_path, cohort):
     config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
     first = train_planner(config, tmp_path / "planner.safetensors", 4, **QUIET_PLANNER)
     second = train_planner(config, tmp_path / "second.safetensors", 1, init=first, **QUIET_PLANNER)
+    third = train_planner(config, tmp_path / "third.safetensors", 6, init=first, preference=True, **QUIET_PLANNER)
     cases = (make_case("pt_1", seed=1), make_case("pt_2", seed=2))
 
     def error(planner: Planner) -> float:
         plans = [rough_plan(c.ct, c.rois, c.dose_mask, c.spacing, planner, (0, 120, 240)) for c in cases]
         return np.mean([np.abs(70 * plan - c.dose)[c.dose_mask].mean() for plan, c in zip(plans, cases, strict=True)])
 
-    untrained, trained, again = map(error, (Planner().eval(), load_planner(first), load_planner(second)))
-    assert trained < untrained and again < untrained
+    untrained, trained, again, preferring = map(error, (Planner().eval(), *map(load_planner, (first, second, third))))
+    assert trained < untrained and again < untrained and preferring < trained
+    frozen, changed = (load_planner(path).state_dict() for path in (first, third))
+    assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("preference."))
+    with pytest.raises(DeepDoseError, match="--init"):
+        train_planner(config, tmp_path / "x.safetensors", 1, preference=True)
     with pytest.raises(DeepDoseError, match="no gantry angles"):
         train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", 1)
 

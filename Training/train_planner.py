@@ -1,8 +1,10 @@
 """Train the planner of the channel `beam_dose`: python Training/train_planner.py CONFIG -o PLANNER [--init PLANNER]
 
-CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns which dose to aim
-at, and with which weights, from the reference doses: through the fit of the beams' fluences, by the mean absolute
-difference of the plan's dose. What is written is the planner after the last epoch.
+CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns from the reference
+doses, by the mean absolute difference of the plan's dose: first which dose to aim at, and with which weights, through
+the fit of the beams' fluences; then, with --preference, how the dose is spread over the beams. For the latter the fits
+of the planner given with --init are made once, so an epoch takes an eighth of the time. What is written is the planner
+after the last epoch.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
@@ -23,6 +25,7 @@ from tqdm import tqdm
 
 from config import TrainingConfig, read_config
 from data import CACHED_ROIS, Sample, ShardSampler, cache_patients
+from DeepDosePredictLib.core.beams import DoseMatrix
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.channels import plan_patient
 from DeepDosePredictLib.core.device import keep_freed_memory
@@ -31,20 +34,22 @@ from DeepDosePredictLib.core.model_file import load_planner, save_planner
 from DeepDosePredictLib.core.planner import Planner, Problem, make_problem
 from DeepDosePredictLib.core.rois import DOSE_MASK
 
-RATE, WEIGHT_DECAY = 5e-3, 0.05
-BATCH = 4
+RATE, PREFERENCE_RATE, WEIGHT_DECAY = 5e-3, 2e-3, 0.05
+BATCH, PREFERENCE_BATCH = 4, 2
 
 
 @dataclass(frozen=True)
 class PlannedPatient:
     """A problem and the reference dose (N,) at its voxels, in units of the highest prescription.
 
-    `counts` (N,): voxels of the dose mask that each voxel stands for.
+    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: the dose matrix and the fitted fluence,
+    where only the preference is trained.
     """
 
     problem: Problem
     reference: Tensor
     counts: Tensor
+    fit: tuple[DoseMatrix, Tensor] | None = None
 
     @classmethod
     def of(cls, sample: Sample, prescription: float, gantry_angles: Sequence[float]) -> PlannedPatient:
@@ -56,6 +61,17 @@ class PlannedPatient:
         problem, _ = make_problem(patient, gantry_angles)
         inside = torch.from_numpy(mask)[problem.voxels]
         return cls(problem, sample.dose[problem.voxels] / prescription, problem.share * inside)
+
+    @torch.no_grad()
+    def with_fit(self, planner: Planner) -> PlannedPatient:
+        matrix = DoseMatrix(self.problem.rays, planner.physics())
+        return replace(self, fit=(matrix, planner.fitted(self.problem, matrix)))
+
+    def dose(self, planner: Planner, flipped: Sequence[int]) -> Tensor:
+        """(N,) of the planner's plan."""
+        if self.fit:
+            return planner.delivered(self.problem, *self.fit, flipped)[1]
+        return planner(self.problem, flipped)[1]
 
     def difference(self, dose: Tensor) -> Tensor:
         """Mean absolute difference of a dose (N,) to the reference."""
@@ -82,7 +98,7 @@ class PlannerModule(lightning.LightningModule):
 
     def _step(self, batch: list[tuple[int, PlannedPatient]], name: str, flipped: Sequence[int] = ()) -> Tensor:
         _, patient = batch[0]
-        difference = self.prescription * patient.difference(self.planner(patient.problem, flipped)[1])
+        difference = self.prescription * patient.difference(patient.dose(self.planner, flipped))
         self.log(name, difference, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
         return difference
 
@@ -97,35 +113,45 @@ class PlannerModule(lightning.LightningModule):
         return batch  # the fit runs on the CPU
 
     def configure_optimizers(self) -> dict:
-        optimizer = torch.optim.AdamW(self.planner.parameters(), self.rate, weight_decay=WEIGHT_DECAY)
+        trained = [p for p in self.planner.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.rate, weight_decay=WEIGHT_DECAY)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, pct_start=0.15,
                                                         total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def train_planner(config: TrainingConfig, output: Path, epochs: int, init: Path | None = None,
-                  rate: float = RATE, **settings: object) -> Path:
+                  rate: float | None = None, *, preference: bool = False, **settings: object) -> Path:
     """Train a planner and write it; training and validation errors go to a CSV log beside it. Returns `output`."""
     if not config.gantry_angles:
         raise DeepDoseError("the configuration names no gantry angles to plan with")
+    if preference and not init:
+        raise DeepDoseError("the preference is trained on the fits of a trained planner; name it with --init")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
-    planner = load_planner(init).train().requires_grad_(True) if init else Planner()
+    planner = Planner()
+    if init:
+        planner.load_state_dict(planner.state_dict() | load_planner(init).state_dict())
+    trained = planner.preference if preference else planner
+    rate = rate or (PREFERENCE_RATE if preference else RATE)
 
     def loader(folder: str, *, shuffle: bool) -> DataLoader:
         samples = cache_patients(folder, Path(config.data.cache))
         samples = tqdm(samples, desc=f"Beams through {Path(folder).name}", leave=False)
-        patients = PlannedPatients([PlannedPatient.of(s, config.prescription, config.gantry_angles) for s in samples])
+        patients = [PlannedPatient.of(s, config.prescription, config.gantry_angles) for s in samples]
+        patients = PlannedPatients([p.with_fit(planner) for p in patients] if preference else patients)
         sampler = ShardSampler(len(patients), 0, 1, shuffle=shuffle, seed=config.seed)
         return DataLoader(patients, 1, sampler=sampler, collate_fn=list)
 
     trainer = lightning.Trainer(
-        max_epochs=epochs, accumulate_grad_batches=BATCH, gradient_clip_val=1.0, enable_checkpointing=False,
-        use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=10, accelerator="cpu",
-        logger=CSVLogger(output.parent, name=f"{output.stem}-log"), **settings,
+        max_epochs=epochs, accumulate_grad_batches=PREFERENCE_BATCH if preference else BATCH, gradient_clip_val=1.0,
+        enable_checkpointing=False, use_distributed_sampler=False, num_sanity_val_steps=0, log_every_n_steps=10,
+        accelerator="cpu", logger=CSVLogger(output.parent, name=f"{output.stem}-log"), **settings,
     )
-    module = PlannerModule(planner, config.seed, config.prescription, rate)
-    trainer.fit(module, loader(config.data.train, shuffle=True), loader(config.data.validation, shuffle=False))
+    planner.eval().requires_grad_(False)
+    loaders = loader(config.data.train, shuffle=True), loader(config.data.validation, shuffle=False)
+    trained.train().requires_grad_(True)
+    trainer.fit(PlannerModule(planner, config.seed, config.prescription, rate), *loaders)
     save_planner(output, planner.eval())
     return output
 
@@ -136,12 +162,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=2")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLANNER", help="file to write")
     parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=RATE, help="peak of the learning rate (default: %(default)s)")
+    parser.add_argument("--rate", type=float,
+                        help=f"peak of the learning rate (default: {RATE}, of the preference {PREFERENCE_RATE})")
+    parser.add_argument("--preference", action="store_true", help="train only how the dose is spread over the beams")
     parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
     options = parser.parse_intermixed_args(arguments)
     try:
         config = read_config(options.config, options.overrides)
-        path = train_planner(config, options.output, options.epochs, options.init, options.rate)
+        path = train_planner(config, options.output, options.epochs, options.init, options.rate,
+                             preference=options.preference)
     except DeepDoseError as error:
         print(f"train_planner: {error}", file=sys.stderr)
         return 1

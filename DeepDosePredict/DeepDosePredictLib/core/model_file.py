@@ -189,7 +189,7 @@ def _planner(path: Path, file) -> Planner:
     if not names:
         return untrained_planner()
     with torch.device("meta"):
-        planner = Planner()
+        planner = Planner(prefers=any(name.startswith(PLANNER + "preference.") for name in names))
     _fill(path, file, planner, names, PLANNER)
     return planner
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .beam_views import BeamPreference, Views, make_views
 from .beams import Beams, DoseMatrix, Physics, Rays
 from .device import autocast_dtype
 
@@ -75,6 +76,7 @@ class Problem:
         features: (N, FEATURES); coarse: (FEATURES, K', J', I') the same, averaged over cells.
         place: (N, 3) x, y, z from -1 to 1 between the grid's outer faces.
         fluence: first guess.
+        views: what the beams see.
     """
 
     voxels: tuple[Tensor, Tensor, Tensor]
@@ -87,6 +89,7 @@ class Problem:
     coarse: Tensor
     place: Tensor
     fluence: Tensor
+    views: Views
 
 
 class _ContextBlock(nn.Module):
@@ -104,9 +107,14 @@ class _ContextBlock(nn.Module):
 
 
 class Planner(nn.Module):
-    """Aims and weights for every voxel of a `Problem`, and the beam model; 0.25 M parameters."""
+    """Aims and weights for every voxel of a `Problem`, factors for every bixel, and the beam model; 0.34 M parameters.
 
-    def __init__(self, channels: int = 32, hidden: int = 48, context: int = 16, dropout: float = 0.1):
+    Args:
+        prefers: whether there are factors for the bixels; model files from before these have none.
+    """
+
+    def __init__(self, channels: int = 32, hidden: int = 48, context: int = 16, dropout: float = 0.1,
+                 prefers: bool = True):
         super().__init__()
         self.stem = nn.Conv3d(FEATURES, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ContextBlock(channels, dilation, dropout) for dilation in (1, 2, 4, 1)))
@@ -121,6 +129,7 @@ class Planner(nn.Module):
         self.logarithms = nn.Parameter(torch.tensor([0.0045, 4.0, 6.0, 6.0, 20.0]).log())
         self.logits = nn.Parameter(torch.tensor([0.6, 0.03]).logit())
         self.smoothness = nn.Parameter(torch.tensor(-7.0))
+        self.preference = BeamPreference(dropout=dropout) if prefers else None
 
     def physics(self) -> Physics:
         attenuation, build_up_mm, penumbra_k, penumbra, scatter_mm = self.logarithms.exp()
@@ -149,10 +158,19 @@ class Planner(nn.Module):
 
     def forward(self, problem: Problem, flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """(fluence, dose of the fit's voxels in units of the mean dose in the highest target)."""
+        matrix = DoseMatrix(problem.rays, self.physics())
+        return self.delivered(problem, matrix, self.fitted(problem, matrix, flipped), flipped)
+
+    def fitted(self, problem: Problem, matrix: DoseMatrix, flipped: Sequence[int] = ()) -> Tensor:
+        """Fluence that is fitted to the aims."""
         weight, aim = self.objective(problem, flipped)
-        physics = self.physics()
-        matrix = DoseMatrix(problem.rays, physics)
-        fluence = matrix.fit(weight, aim, problem.fluence, physics.smoothness)
+        return matrix.fit(weight, aim, problem.fluence, self.physics().smoothness)
+
+    def delivered(self, problem: Problem, matrix: DoseMatrix, fluence: Tensor,
+                  flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """As `forward`, for a fitted fluence: with the factors of its bixels."""
+        if self.preference is not None:
+            fluence = fluence * self.preference(problem.views, fluence, flipped)
         dose = matrix.dose(fluence)
         unit = dose[problem.top].mean()
         return fluence / unit, dose / unit
@@ -248,10 +266,13 @@ def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Prob
     open_dose[region] = DoseMatrix(beams.rays(voxels_of(region)), Physics()).dose(fluence)
     open_dose /= open_dose[top].mean()
     features = _features(patient, level, organ, top, beams, open_dose)
+    share = share.float()
+    organs = torch.from_numpy(organ[at]).long()
+    views = make_views(open_fields, rays, share, of_level, organs, len(ORGANS), fluence, gantry_angles, centre[0])
     place = (2 * torch.stack(voxels, 1) + 1) / torch.tensor(patient.ct.shape) - 1
-    return Problem(voxels, rays, share.float(), of_level, of_top, torch.from_numpy(organ[at] > 0),
+    return Problem(voxels, rays, share, of_level, of_top, organs > 0,
                    features[:, voxels[0], voxels[1], voxels[2]].T.contiguous(),
-                   F.avg_pool3d(features[None], POOL)[0], place.flip(1), fluence), beams
+                   F.avg_pool3d(features[None], POOL)[0], place.flip(1), fluence, views), beams
 
 
 def _features(patient: Patient, level: np.ndarray, organ: np.ndarray, top: np.ndarray, beams: Beams,
