@@ -91,6 +91,8 @@ def _metadata(path):
     lambda c: c.update(others=7),
     lambda c: c.update(deliverable=2),
     lambda c: c.update(deliverable=0.5),
+    lambda c: c.update(planned=0.5),
+    lambda c: c.update(planned="much"),
     lambda c: c.update(others=[c["network"]] * 10**3),
     lambda c: c.update(others=[c["network"] | {"in_channels": 3}]),
     lambda c: c["network"].update(base_channel=99),

@@ -127,10 +127,10 @@ def test_blending_leaves_the_structures_and_what_lies_outside_the_mask(planner):
     patient = water(dose_mask=mask, organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3))
     delivery = Delivery(planner, patient, NINE)
     dose = np.random.default_rng(1).random(SHAPE).astype(np.float32) * mask
-    blended, left = delivery.blended(dose, 0.25), (patient.level > 0) | (patient.organ > 0) | ~mask
+    blended, left = delivery.blended(dose, 0.25, 0.35), (patient.level > 0) | (patient.organ > 0) | ~mask
     assert not blended[~mask].any() and blended.dtype == np.float32
     np.testing.assert_array_equal(blended[left], dose[left])
-    expected = 0.75 * dose + 0.25 * delivery.nearest(dose)
+    expected = 0.4 * dose + 0.25 * delivery.nearest(dose) + 0.35 * delivery.planned
     np.testing.assert_allclose(blended[~left], expected[~left], atol=1e-6)
 
 

@@ -165,7 +165,7 @@ def test_notes_of_the_case_come_back_as_warnings(case, tiny_model):
 
 def test_gantry_angles_are_the_models_or_the_users(tmp_path, case, tiny_model):
     nine = tuple(range(0, 360, 40))
-    model = load_model(make_model(tmp_path / "beams.safetensors",
+    model = load_model(make_model(tmp_path / "beams.safetensors", deliverable=0.5,
                                   spec=ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=nine)))
     trained, same, three = (Predictor(model, "cpu", gantry_angles=angles).predict(case)
                             for angles in (None, [angle + 360 for angle in reversed(nine)], (0, 120, 240)))

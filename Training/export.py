@@ -17,7 +17,7 @@ from module import DoseModule
 
 def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *, version: str = "1",
                       validation: dict[str, float] | None = None, mirror: bool = False,
-                      deliverable: float = 0.0) -> Path:
+                      deliverable: float = 0.0, planned: float = 0.0) -> Path:
     """Write the (averaged) weights of a checkpoint as a .safetensors model with its contract; returns `output`."""
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     module = DoseModule(config)
@@ -30,6 +30,7 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, *,
         network=module.network.config,
         mirror=mirror or config.validation_mirror,
         deliverable=deliverable,
+        planned=planned,
         training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
                f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"
@@ -62,11 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--config", type=Path, required=True, help="config.yaml of the run")
     add_model_arguments(parser)
+    parser.add_argument("--planned", type=float, default=0.0, metavar="SHARE",
+                        help="share of the plan's dose in the predictions, likewise")
     options = parser.parse_args(arguments)
     try:
         path = export_checkpoint(options.checkpoint, read_config(options.config), options.output,
                                  version=options.version, validation=validation_scores(options),
-                                 mirror=options.mirror, deliverable=options.deliverable)
+                                 mirror=options.mirror, deliverable=options.deliverable, planned=options.planned)
     except (DeepDoseError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 1

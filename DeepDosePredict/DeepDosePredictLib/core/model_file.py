@@ -40,6 +40,7 @@ class Contract:
         grid: (K, J, I) voxels of the model grid.
         mirror: whether predictions are averaged with the mirrored prediction by default.
         deliverable: share of the nearest deliverable dose in the prediction, see `planner.Delivery.blended`.
+        planned: share of the planner's plan, likewise.
         training_data: what it was trained on, in words.
         recipe: how it was trained, in words.
         validation: scores on the validation patients, {"dose_score": Gy, "dvh_score": Gy, ...}.
@@ -52,6 +53,7 @@ class Contract:
     grid: tuple[int, int, int] = (128, 128, 128)
     mirror: bool = False
     deliverable: float = 0.0
+    planned: float = 0.0
     others: tuple[NetworkConfig, ...] = ()
     training_data: str = ""
     recipe: str = ""
@@ -73,9 +75,9 @@ class Contract:
         if not isinstance(content.get("mirror", False), bool) or not all(
                 isinstance(key, str) and isinstance(value, int | float) for key, value in scores.items()):
             raise ValueError("mirror must be true or false, validation scores numbers")
-        share = content.get("deliverable", 0.0)
-        if not (isinstance(share, int | float) and 0 <= share <= 1):
-            raise ValueError(f"the share of the deliverable dose must be from 0 to 1, not {share!r}")
+        shares = [content.get(key, 0.0) for key in ("deliverable", "planned")]
+        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > 1:
+            raise ValueError(f"the shares of deliverable doses must be from 0 to 1, together, too, not {shares}")
         if content.pop("architecture") != ARCHITECTURE:
             raise ValueError("unknown architecture")
         grid = content.pop("grid")
@@ -87,7 +89,7 @@ class Contract:
             raise ValueError(f"an ensemble has at most {MAX_NETWORKS} networks, not {1 + len(others)}")
         if wrong := [n.in_channels for n in (network, *others) if n.in_channels != len(spec.names)]:
             raise ValueError(f"{len(spec.names)} channels for a network with {wrong[0]}")
-        if share and not spec.gantry_angles:
+        if any(shares) and not spec.gantry_angles:
             raise ValueError("a deliverable dose needs gantry angles")
         return cls(channels=spec, network=network, others=others, grid=tuple(grid), **content)
 

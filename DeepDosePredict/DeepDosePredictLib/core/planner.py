@@ -233,14 +233,20 @@ class Delivery:
         weight = self.problem.share * torch.from_numpy(self.patient.dose_mask)[self.problem.voxels]
         return self._dose(self._fitted.fit(weight, wanted, self._fluence, self._smoothness))
 
-    def blended(self, dose: np.ndarray, share: float) -> np.ndarray:
-        """A predicted dose (K, J, I), mixed with its nearest deliverable dose outside PTVs and organs at risk.
+    def blended(self, dose: np.ndarray, nearest: float, planned: float = 0.0) -> np.ndarray:
+        """A predicted dose (K, J, I), mixed with deliverable doses outside PTVs and organs at risk.
 
-        Networks err where beams cannot go, so there the mean of both doses errs less than either. In the structures,
-        whose DVHs the networks were trained for, the simple beam model costs more than it gives.
+        Networks err where beams cannot go, so there the mean of the doses errs less than any. In the structures, whose
+        DVHs the networks were trained for, the simple beam model costs more than it gives.
+
+        Args:
+            nearest, planned: shares of the deliverable dose nearest to the predicted one, and of the plan.
         """
+        mixed = (1 - nearest - planned) * dose + planned * self.planned
+        if nearest:
+            mixed += nearest * self.nearest(dose)
         tissue = self.patient.dose_mask & (self.patient.level == 0) & (self.patient.organ == 0)
-        return np.where(tissue, (1 - share) * dose + share * self.nearest(dose), dose).astype(np.float32)
+        return np.where(tissue, mixed, dose).astype(np.float32)
 
 
 def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Problem, Beams]:

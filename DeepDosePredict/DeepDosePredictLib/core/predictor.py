@@ -153,8 +153,9 @@ class Predictor:
         if not np.isfinite(dose).all():
             raise ModelError(f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
                              f" {self.device.type}; try device 'cpu'")
-        if delivery and self.model.contract.deliverable:
-            dose = delivery.blended(dose, self.model.contract.deliverable)
+        contract = self.model.contract
+        if delivery and (contract.deliverable or contract.planned):
+            dose = delivery.blended(dose, contract.deliverable, contract.planned)
         return dose * max(map(prescription, slots))
 
     def _delivery(self, case: Case, box: tuple[slice, slice, slice]) -> Delivery | None:
