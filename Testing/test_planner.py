@@ -195,3 +195,17 @@ def test_plan_hardly_depends_on_the_dose_mask(planner):
 def test_gantry_angles_go_with_the_channel(names, angles):
     with pytest.raises(ModelError, match="gantry angles"):
         ChannelSpec(names, gantry_angles=angles)
+
+
+def test_planning_takes_one_thread_and_gives_the_others_back(planner, monkeypatch):
+    """Beside a busy process a second thread made it ten times as slow."""
+    threads, seen = torch.get_num_threads(), []
+    torch.set_num_threads(2)
+    monkeypatch.setattr(Planner, "physics", lambda self, physics=Planner.physics: (
+        seen.append(torch.get_num_threads()), physics(self))[1])
+    try:
+        delivery = Delivery(planner, water(), NINE)
+        delivery.nearest(delivery.planned)
+        assert set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -56,3 +58,18 @@ def keep_freed_memory() -> None:
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 256 * 2**20)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread of the CPU; also a decorator.
+
+    Many small steps gain nothing from a second thread, and wait for it at each of them while another process computes:
+    ten seconds instead of one was seen.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .beam_views import BeamPreference, Views, make_views
 from .beams import Beams, DoseMatrix, Physics, Rays
-from .device import autocast_dtype
+from .device import autocast_dtype, one_thread
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
 """Kinds of organs at risk; left and right ones are of one kind."""
@@ -206,6 +206,7 @@ class Delivery:
         planned: (K, J, I) float32, the planner's plan as `Planner.plan` gives it.
     """
 
+    @one_thread()
     @torch.inference_mode()
     def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float]):
         self.patient = patient
@@ -222,6 +223,7 @@ class Delivery:
         result[self.patient.region] = self._all.dose(fluence).numpy()
         return result
 
+    @one_thread()
     @torch.inference_mode()
     def nearest(self, dose: np.ndarray) -> np.ndarray:
         """A deliverable dose (K, J, I) near any dose (K, J, I), both in units of the highest prescription.
