@@ -107,7 +107,7 @@ class _ContextBlock(nn.Module):
 
 
 class Planner(nn.Module):
-    """Aims and weights for every voxel of a `Problem`, factors for every bixel, and the beam model; 0.34 M parameters.
+    """Aims and weights for every voxel of a `Problem`, factors for every bixel, and the beam model; 0.35 M parameters.
 
     Args:
         prefers: whether there are factors for the bixels; model files from before these have none.
