@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from DeepDosePredictLib.core.device import cpu_has_bf16
+from DeepDosePredictLib.core.device import cpu_has_bf16, one_thread
 from DeepDosePredictLib.core.network import NORMS, DeepDoseNet, DenseDilatedBlock, MaskedGroupNorm, NetworkConfig
 
 TINY = {"in_channels": 3, "widths": (4, 4, 4), "growth": 4, "head_channels": 4, "group_size": 2}
@@ -162,14 +162,11 @@ def test_half_precision_gradients_of_few_slices(extent):
     block = DenseDilatedBlock(NetworkConfig(norm="group", growth=48), 96).to(memory_format=torch.channels_last_3d)
     x = torch.rand(1, 96, *extent).contiguous(memory_format=torch.channels_last_3d)
     weight = torch.randn(1, block.out_channels, *extent)
-    gradients, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    gradients = []
+    with one_thread():
         for half in (False, True):
             block.zero_grad()
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 (block(x).float() * weight).mean().backward()
             gradients.append([p.grad.flatten() for p in block.parameters()])
-    finally:
-        torch.set_num_threads(threads)
     assert all(F.cosine_similarity(exact, half, 0) > 0.9 for exact, half in zip(*gradients, strict=True))

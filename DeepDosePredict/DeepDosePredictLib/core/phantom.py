@@ -6,15 +6,14 @@ with the sizes of an average adult. The dose comes from phantom_plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from .bitmask import RoiMask
 from .case import GRID, Case
+from .device import one_thread
 from .phantom_grid import MIDDLE, SPACING, distance
 from .phantom_plan import planned_dose
 from .rois import OARS, PTVS
@@ -84,24 +83,13 @@ def head_and_neck_phantom() -> Case:
     Arrays are (K, J, I) = 128 x 128 x 128 at SPACING (k, j, i) in mm. The patient has an oropharynx tumour on the
     right with an involved node (PTV70), a high-risk margin (PTV63) and the elective neck of both sides (PTV56).
     """
-    with _one_thread():
+    with one_thread():  # sums depend in their last bits on how many threads share them
         ct, body, oars = _anatomy()
         ptvs = _targets(body, oars["SpinalCord"])
         dose_mask = _dose_mask(body, np.logical_or.reduce(list(ptvs.values())))
         dose = planned_dose(ct, dose_mask, oars, ptvs)
     rois = RoiMask.encode({name: (oars | ptvs)[name] for name in OARS + PTVS})
     return Case("phantom", ct, rois, dose_mask, SPACING, dose)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums depend in their last bits on how many threads share them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 # Shapes
