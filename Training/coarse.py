@@ -126,7 +126,7 @@ class CoarseData(lightning.LightningDataModule):
     def __init__(self, train: Sequence[Sample], validation: Sequence[Sample], config: TrainingConfig,
                  spec: ChannelSpec):
         super().__init__()
-        pooling = int(config.network["pooling"])
+        pooling = int(config.network.get("pooling", 1))
         train = tqdm(train, desc="Averaging patients", leave=False)
         self.train = Patients([CoarsePatient.of(sample, spec, pooling) for sample in train])
         self.validation, self.config = Patients(validation), config

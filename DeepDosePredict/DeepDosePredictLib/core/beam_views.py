@@ -75,8 +75,8 @@ def make_views(matrix: DoseMatrix, rays: Rays, share: Tensor, level: Tensor, org
     """
     target = level > 0
     used = fluence.sum(1) > 0
-    places = [torch.nonzero(used.any(axis)).flatten().tolist() for axis in (1, 0)]
-    window = tuple(slice(n[0], n[-1] + 1) for n in places)
+    reached = [torch.nonzero(used.any(axis)).flatten().tolist() for axis in (1, 0)]
+    window = tuple(slice(n[0], n[-1] + 1) for n in reached)
 
     def seen(values: Tensor) -> Tensor:
         return matrix.back(values)[window[0], :, window[1]].permute(1, 0, 2)

@@ -48,7 +48,7 @@ class NetworkConfig:
             interpolated back. 1 as published.
         detail_channel: input channel, in units of the output, whose detail goes with a dose from pooled inputs: what it
             loses itself when it is averaged and interpolated back.
-        slope: of the ReLUs below zero. 0 as published; above it they cannot die, as they do where a base is good.
+        slope: of the ReLUs below zero. 0 as published; above it they cannot die, as they may where a base is good.
     """
 
     in_channels: int = 12
@@ -237,7 +237,7 @@ class DeepDoseNet(nn.Module):
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.constant_(self.head.bias, 0.3)
         else:
-            # Random corrections of a good base are worse than none: training would first switch all features off.
+            # Random corrections of a good base are worse than none: training may first switch all features off.
             nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor) -> Tensor:
