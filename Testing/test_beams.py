@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from DeepDosePredictLib.core import beams as beams_module
-from DeepDosePredictLib.core.beams import SAD_MM, Beams, DoseMatrix, Physics
+from DeepDosePredictLib.core.beams import SAD_MM, Beams, DoseMatrix, Physics, window_of
 from synthetic import ball
 
 NINE = tuple(range(0, 360, 40))
@@ -89,6 +89,42 @@ def test_back_is_the_transpose_of_dose(seed, n_beams):
     there, back = float((matrix.dose(x) * y).sum()), float((x * matrix.back(y)).sum())
     assert there == pytest.approx(back, rel=1e-3)
     assert float((x * matrix.back(y.requires_grad_())).sum().detach()) == pytest.approx(back, rel=1e-4)
+
+
+def test_a_window_changes_nothing_inside():
+    """Neither dose nor its transpose, and no fit: where no fluence is, none comes to be."""
+    rays = Beams(np.zeros(SHAPE, np.int16), CENTRE, SPACING, NINE).rays(everywhere())
+    whole = DoseMatrix(rays, Physics(scatter=0.1))
+    level = torch.from_numpy(ball(SHAPE, CENTRE, 5.0).astype(np.float32)).flatten()
+    fluence = whole.open_fields(level)
+    window = window_of(fluence)
+    k, u = window
+    assert fluence.any(1)[k, u].any(1).all() and fluence[k, :, u].count_nonzero() == fluence.count_nonzero()
+    assert k.stop - k.start < SHAPE[0] and u.stop - u.start < fluence.shape[2]
+    small = DoseMatrix(rays, Physics(scatter=0.1), window)
+    torch.testing.assert_close(small.dose(fluence), whole.dose(fluence))
+    back = small.back(level)
+    torch.testing.assert_close(back[k, :, u], whole.back(level)[k, :, u])
+    assert back.shape == fluence.shape and back.count_nonzero() == back[k, :, u].count_nonzero()
+    fits = (matrix.fit(torch.ones_like(level), level, fluence) for matrix in (small, whole))
+    torch.testing.assert_close(*fits, atol=1e-4, rtol=1e-3)
+
+
+def test_a_refit_mends_a_fluence_and_stays_near_it():
+    matrix = DoseMatrix(Beams(np.zeros(SHAPE, np.int16), CENTRE, SPACING, NINE).rays(everywhere()), Physics())
+    level = torch.from_numpy(ball(SHAPE, CENTRE, 5.0).astype(np.float32)).flatten()
+    weight = torch.where(level > 0, 1.0, 0.01)
+    fitted = matrix.fit(weight, level, matrix.open_fields(level))
+    torch.manual_seed(0)
+    broken = fitted * torch.empty(fitted.shape[1:]).uniform_(0.5, 1.5)
+    mended = matrix.refit(weight, level, broken)
+
+    def error(fluence):
+        return float((weight * (matrix.dose(fluence) - level) ** 2).sum())
+
+    assert 0 < error(mended) - error(fitted) < 0.5 * (error(broken) - error(fitted))
+    assert (mended - broken).abs().sum() < (mended - fitted).abs().sum()
+    assert torch.equal(matrix.refit(weight, level, broken, iterations=0), broken)
 
 
 def test_fit_lowers_the_weighted_squares(monkeypatch):

@@ -291,6 +291,17 @@ def test_a_run_may_start_from_a_models_weights(tmp_path, cohort):
         start_from(DoseModule(configuration(tmp_path, cohort, "prescription=60")), model)
 
 
+def test_frozen_parts_keep_their_weights(tmp_path, cohort):
+    config = configuration(tmp_path, cohort, "epochs=1", "ema=0.5", frozen=["aggregation", "decoder.0"])
+    model = make_model(tmp_path / "start.safetensors", seed=5)
+    exported = train(config, tmp_path / "run", init=model, **QUIET)
+    before, after = (load_model(path).network.state_dict() for path in (model, exported))
+    for name in before:
+        assert torch.equal(before[name], after[name]) == name.startswith(("aggregation.", "decoder.0.")), name
+    with pytest.raises(DeepDoseError, match="has no part"):
+        train(configuration(tmp_path, cohort, frozen=["decoder.9"]), tmp_path / "other", **QUIET)
+
+
 def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, case):
     """A model goes on with more channels, here in another order, and gives the same dose until it is trained."""
     model = make_model(tmp_path / "start.safetensors", full_resolution_channels=4)
@@ -361,7 +372,7 @@ def test_planner_learns(tmp_path, cohort):
     untrained, trained, again, preferring = map(error, (Planner().eval(), *map(load_planner, (first, second, third))))
     assert trained < untrained and again < untrained and preferring < trained
     frozen, changed = (load_planner(path).state_dict() for path in (first, third))
-    assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("preference."))
+    assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("preferences."))
     with pytest.raises(DeepDoseError, match="--init"):
         train_planner(config, tmp_path / "x.safetensors", 1, preference=True)
     with pytest.raises(DeepDoseError, match="no gantry angles"):

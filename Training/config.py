@@ -71,6 +71,8 @@ class TrainingConfig:
     Attributes:
         loss: terms of `losses.DoseLoss` with their weights.
         network: arguments of `NetworkConfig` (the number of input channels follows from `channels`).
+        frozen: parts of the network that keep the weights they start with, e.g. [aggregation, decoder.0]: its modules'
+            names. What few patients cannot teach is left as it is.
         accumulate: batches whose gradients are averaged into one step.
         ema: decay of the moving average of the weights that is validated and exported; 0 for none.
         mirror: probability of a left-right flip (left and right organs exchange their names with it).
@@ -100,6 +102,7 @@ class TrainingConfig:
     gantry_angles: Sequence[float] = ()
     planner: str = ""
     network: Mapping[str, Any] = field(default_factory=dict)
+    frozen: Sequence[str] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: float = 0.0

@@ -11,6 +11,7 @@ from config import ScheduleConfig, TrainingConfig
 from data import CACHED_ROIS, VOLUMES, channel_spec, derived_masks, random_slab
 from DeepDosePredictLib.core.bitmask import decode, swap_bits
 from DeepDosePredictLib.core.channels import build_channels
+from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.metrics import PatientScore, metric_differences, openkbp_metrics
 from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
 from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS, mirrored_name
@@ -28,6 +29,11 @@ class DoseModule(lightning.LightningModule):
         self.spec = channel_spec(config)
         self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
         self.network.to(memory_format=torch.channels_last_3d)
+        for name in config.frozen:
+            try:
+                self.network.get_submodule(name).requires_grad_(False)
+            except AttributeError as error:
+                raise DeepDoseError(f"frozen: the network has no part {name!r}") from error
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
 
@@ -126,7 +132,8 @@ class DoseModule(lightning.LightningModule):
         classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         if settings.name not in classes:
             raise ValueError(f"unknown optimizer {settings.name!r}; known are {', '.join(classes)}")
-        optimizer = classes[settings.name](self.network.parameters(), lr=settings.lr, betas=tuple(settings.betas),
+        optimizer = classes[settings.name]([p for p in self.network.parameters() if p.requires_grad],
+                                           lr=settings.lr, betas=tuple(settings.betas),
                                            weight_decay=settings.weight_decay, fused=True)
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = learning_rate_schedule(self.config.schedule, optimizer, steps)

@@ -25,31 +25,31 @@ from tqdm import tqdm
 
 from config import TrainingConfig, read_config
 from data import CACHED_ROIS, Sample, ShardSampler, cache_patients
-from DeepDosePredictLib.core.beams import DoseMatrix
+from DeepDosePredictLib.core.beam_views import BeamPreference
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.channels import plan_patient
 from DeepDosePredictLib.core.device import keep_freed_memory
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_planner, save_planner
-from DeepDosePredictLib.core.planner import Planner, Problem, make_problem
+from DeepDosePredictLib.core.planner import Fit, Planner, Problem, make_problem
 from DeepDosePredictLib.core.rois import DOSE_MASK
 
-RATE, PREFERENCE_RATE, WEIGHT_DECAY = 5e-3, 2e-3, 0.05
+RATE, PREFERENCE_RATE, WEIGHT_DECAY = 5e-3, 3e-3, 0.05
 BATCH, PREFERENCE_BATCH = 4, 2
+PREFERENCE_DROPOUT = 0.2
 
 
 @dataclass(frozen=True)
 class PlannedPatient:
     """A problem and the reference dose (N,) at its voxels, in units of the highest prescription.
 
-    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: the dose matrix and the fitted fluence,
-    where only the preference is trained.
+    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: where only a preference is trained.
     """
 
     problem: Problem
     reference: Tensor
     counts: Tensor
-    fit: tuple[DoseMatrix, Tensor] | None = None
+    fit: Fit | None = None
 
     @classmethod
     def of(cls, sample: Sample, prescription: float, gantry_angles: Sequence[float]) -> PlannedPatient:
@@ -64,13 +64,12 @@ class PlannedPatient:
 
     @torch.no_grad()
     def with_fit(self, planner: Planner) -> PlannedPatient:
-        matrix = DoseMatrix(self.problem.rays, planner.physics())
-        return replace(self, fit=(matrix, planner.fitted(self.problem, matrix)))
+        return replace(self, fit=planner.fit(self.problem, views=True))
 
     def dose(self, planner: Planner, flipped: Sequence[int]) -> Tensor:
-        """(N,) of the planner's plan."""
+        """(N,) of the planner's plan; where there is a fit, with the last preference alone."""
         if self.fit:
-            return planner.delivered(self.problem, *self.fit, flipped)[1]
+            return planner.delivered(self.problem, self.fit, planner.preferences[-1:], flipped)[1]
         return planner(self.problem, flipped)[1]
 
     def difference(self, dose: Tensor) -> Tensor:
@@ -129,10 +128,10 @@ def train_planner(config: TrainingConfig, output: Path, epochs: int, init: Path 
         raise DeepDoseError("the preference is trained on the fits of a trained planner; name it with --init")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
-    planner = Planner()
-    if init:
-        planner.load_state_dict(planner.state_dict() | load_planner(init).state_dict())
-    trained = planner.preference if preference else planner
+    planner = load_planner(init) if init else Planner()
+    if preference:
+        planner.preferences.append(BeamPreference(dropout=PREFERENCE_DROPOUT))
+    trained = planner.preferences[-1] if preference else planner
     rate = rate or (PREFERENCE_RATE if preference else RATE)
 
     def loader(folder: str, *, shuffle: bool) -> DataLoader:
@@ -164,7 +163,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rate", type=float,
                         help=f"peak of the learning rate (default: {RATE}, of the preference {PREFERENCE_RATE})")
-    parser.add_argument("--preference", action="store_true", help="train only how the dose is spread over the beams")
+    parser.add_argument("--preference", action="store_true",
+                        help="add a network that says how the dose is spread over the beams, and train only that")
     parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
     options = parser.parse_intermixed_args(arguments)
     try:

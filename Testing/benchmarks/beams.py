@@ -21,7 +21,7 @@ from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.case import Case, dose_box
 from DeepDosePredictLib.core.channels import plan_patient
 from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.planner import Patient, make_problem, untrained_planner, voxels_of
+from DeepDosePredictLib.core.planner import Patient, make_problem, untrained_planner
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.models import open_model
 
@@ -30,11 +30,9 @@ NINE = tuple(range(0, 360, 40))
 
 def open_fields(patient: Patient) -> np.ndarray:
     """Dose of open fields around the targets, 1 on average in the highest."""
-    problem, beams = make_problem(patient, NINE)
+    problem, rays = make_problem(patient, NINE)
     dose = np.zeros(patient.ct.shape, np.float32)
-    region = patient.region
-    rays = beams.rays(voxels_of(region))
-    dose[region] = DoseMatrix(rays, Physics()).dose(problem.fluence)
+    dose[patient.region] = DoseMatrix(rays, Physics()).dose(problem.fluence)
     return dose / float(DoseMatrix(problem.rays, Physics()).dose(problem.fluence)[problem.top].mean())
 
 

@@ -130,35 +130,55 @@ class Rays:
     spacing: tuple[float, float, float]
 
 
-class DoseMatrix:
-    """Dose at N voxels per fluence (slices, beams, bixels), under a beam model."""
+Window = tuple[slice, slice]
+EVERYWHERE: Window = slice(None), slice(None)
 
-    def __init__(self, rays: Rays, physics: Physics):
-        self.index, self.shape, p = rays.index, rays.shape, physics
+
+def window_of(fluence: Tensor) -> Window:
+    """Where a fluence (slices, beams, bixels) is not 0, along its first and last axes."""
+    used = (fluence != 0).any(1)
+    reached = [torch.nonzero(used.any(axis)).flatten().tolist() for axis in (1, 0)]
+    return tuple(slice(n[0], n[-1] + 1) for n in reached)
+
+
+class DoseMatrix:
+    """Dose at N voxels per fluence (slices, beams, bixels), under a beam model.
+
+    Args:
+        window: slices of a fluence along its first and last axes; outside it every fluence is 0. Small ones save time.
+    """
+
+    def __init__(self, rays: Rays, physics: Physics, window: Window = EVERYWHERE):
+        self.index, self.shape, self.window, p = rays.index, rays.shape, window, physics
         attenuated = torch.exp(-p.attenuation * rays.depth) * (1 - p.build_up * torch.exp(-rays.depth / p.build_up_mm))
         self.weight = (rays.share * attenuated[:, None]).flatten(0, 1)
-        slices, _, bixels = rays.shape
-        self.blurs = [(1 - p.scatter, _gaussian(slices, p.penumbra_k_mm / rays.spacing[0]),
-                       _gaussian(bixels, p.penumbra_mm / BIXEL_MM))]
+        self.blurs = [self._blur(1 - p.scatter, p.penumbra_k_mm / rays.spacing[0], p.penumbra_mm / BIXEL_MM)]
         if isinstance(p.scatter, Tensor) or p.scatter:
-            self.blurs.append((p.scatter, _gaussian(slices, p.scatter_mm / rays.spacing[0]),
-                               _gaussian(bixels, p.scatter_mm / BIXEL_MM)))
+            self.blurs.append(self._blur(p.scatter, p.scatter_mm / rays.spacing[0], p.scatter_mm / BIXEL_MM))
 
-    def _blurred(self, fluence: Tensor) -> Tensor:
-        flat = fluence.reshape(self.shape[0], -1)
-        return sum(share * (along @ flat).view(-1, self.shape[2]).mm(across)
-                   for share, along, across in self.blurs).view(self.shape)
+    def _blur(self, share: float | Tensor, sigma_k: float | Tensor, sigma: float | Tensor) -> tuple:
+        """(share, matrix along the slices from the window's, matrix along the bixels from the window's)."""
+        along, across = _gaussian(self.shape[0], sigma_k), _gaussian(self.shape[2], sigma)
+        return share, along[:, self.window[0]], across[self.window[1]]
 
     def dose(self, fluence: Tensor) -> Tensor:
-        seen = self._blurred(fluence).flatten().index_select(0, self.index.flatten()).view_as(self.weight)
+        inside = fluence[self.window[0], :, self.window[1]].flatten(1)
+        blurred = sum(share * (along @ inside).view(-1, len(across)).mm(across) for share, along, across in self.blurs)
+        seen = blurred.flatten().index_select(0, self.index.flatten()).view_as(self.weight)
         return (seen * self.weight).sum(0)
 
     def back(self, values: Tensor) -> Tensor:
-        """The transpose: what N values at the voxels give at the bixels (slices, beams, bixels)."""
-        return self._blurred(self.reaching(values))
+        """The transpose: what N values at the voxels give at the window's bixels, in (slices, beams, bixels)."""
+        slices, beams, bixels = self.shape
+        reaching = self.reaching(values).view(-1, bixels)
+        inside = sum(share * (along.T @ reaching.mm(across.T).view(slices, -1)) for share, along, across in self.blurs)
+        first_k, end_k, _ = self.window[0].indices(slices)
+        first_u, end_u, _ = self.window[1].indices(bixels)
+        padding = (first_u, bixels - end_u, 0, 0, first_k, slices - end_k)
+        return F.pad(inside.view(end_k - first_k, beams, -1), padding)
 
     def reaching(self, values: Tensor) -> Tensor:
-        """`back` without the blur."""
+        """`back` without the blur; also of values (2 beams, N) that differ between the bixels."""
         products, index = (self.weight * values).flatten(), self.index.flatten()
         if products.requires_grad:
             return products.new_zeros(math.prod(self.shape)).index_add(0, index, products).view(self.shape)
@@ -180,7 +200,16 @@ class DoseMatrix:
             for _ in range(ITERATIONS):
                 push = self.back(weight * self.dose(fluence)) + smoothness * fluence
                 fluence = fluence * (pull / push.clamp(min=1e-6)) ** ACCELERATION
-        for _ in range(LAST_ITERATIONS):
+        return self._updated(weight, pull, fluence, smoothness, LAST_ITERATIONS)
+
+    def refit(self, weight: Tensor, wanted: Tensor, fluence: Tensor, smoothness: float | Tensor = 0.0,
+              iterations: int = 2) -> Tensor:
+        """The last updates of `fit` only, for a fluence that is to stay near what it is."""
+        return self._updated(weight, self.back(weight * wanted), fluence, smoothness, iterations)
+
+    def _updated(self, weight: Tensor, pull: Tensor, fluence: Tensor, smoothness: float | Tensor,
+                 iterations: int) -> Tensor:
+        for _ in range(iterations):
             push = self.back(weight * self.dose(fluence)) + smoothness * fluence
             fluence = fluence * (pull + FLOOR) / (push + FLOOR)
         return fluence

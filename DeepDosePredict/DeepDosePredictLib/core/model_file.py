@@ -190,8 +190,11 @@ def _planner(path: Path, file) -> Planner:
     names = {name for name in file.keys() if name.startswith(PLANNER)}
     if not names:
         return untrained_planner()
+    if any(name.startswith(PLANNER + "preference.") for name in names):
+        raise ModelError(f"{path}: its planner is of the form that came with version 6, which this program no longer"
+                         " plans with; train its preference again (Training/train_planner.py --preference)")
     with torch.device("meta"):
-        planner = Planner(prefers=any(name.startswith(PLANNER + "preference.") for name in names))
+        planner = Planner(preferences=sum(name.endswith(".stem.bias") and ".preferences." in name for name in names))
     _fill(path, file, planner, names, PLANNER)
     return planner
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .beam_views import BeamPreference, Views, make_views
-from .beams import Beams, DoseMatrix, Physics, Rays
+from .beams import Beams, DoseMatrix, Physics, Rays, window_of
 from .device import autocast_dtype, one_thread
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
@@ -92,6 +92,25 @@ class Problem:
     views: Views
 
 
+@dataclass(frozen=True)
+class Fit:
+    """Fluence that is fitted to aims.
+
+    Attributes:
+        matrix: dose of the fit's voxels.
+        weight, aim: (N,) what was fitted to.
+        fluence: (slices, beams, bixels); dose: (N,) what it gives.
+        views: what the beams see of patient and fit; None where no preference looks at them.
+    """
+
+    matrix: DoseMatrix
+    weight: Tensor
+    aim: Tensor
+    fluence: Tensor
+    dose: Tensor
+    views: Views | None
+
+
 class _ContextBlock(nn.Module):
     def __init__(self, channels: int, dilation: int, dropout: float):
         super().__init__()
@@ -107,14 +126,14 @@ class _ContextBlock(nn.Module):
 
 
 class Planner(nn.Module):
-    """Aims and weights for every voxel of a `Problem`, factors for every bixel, and the beam model; 0.35 M parameters.
+    """Aims and weights for every voxel of a `Problem`, factors for every bixel, and the beam model.
 
     Args:
-        prefers: whether there are factors for the bixels; model files from before these have none.
+        preferences: how many networks, trained independently, give factors; their mean counts.
     """
 
     def __init__(self, channels: int = 32, hidden: int = 48, context: int = 16, dropout: float = 0.1,
-                 prefers: bool = True):
+                 preferences: int = 0):
         super().__init__()
         self.stem = nn.Conv3d(FEATURES, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ContextBlock(channels, dilation, dropout) for dilation in (1, 2, 4, 1)))
@@ -129,7 +148,7 @@ class Planner(nn.Module):
         self.logarithms = nn.Parameter(torch.tensor([0.0045, 4.0, 6.0, 6.0, 20.0]).log())
         self.logits = nn.Parameter(torch.tensor([0.6, 0.03]).logit())
         self.smoothness = nn.Parameter(torch.tensor(-7.0))
-        self.preference = BeamPreference(dropout=dropout) if prefers else None
+        self.preferences = nn.ModuleList(BeamPreference(dropout=dropout) for _ in range(preferences))
 
     def physics(self) -> Physics:
         attenuation, build_up_mm, penumbra_k, penumbra, scatter_mm = self.logarithms.exp()
@@ -158,20 +177,37 @@ class Planner(nn.Module):
 
     def forward(self, problem: Problem, flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """(fluence, dose of the fit's voxels in units of the mean dose in the highest target)."""
-        matrix = DoseMatrix(problem.rays, self.physics())
-        return self.delivered(problem, matrix, self.fitted(problem, matrix, flipped), flipped)
+        return self.delivered(problem, self.fit(problem, flipped), self.preferences, flipped)
 
-    def fitted(self, problem: Problem, matrix: DoseMatrix, flipped: Sequence[int] = ()) -> Tensor:
-        """Fluence that is fitted to the aims."""
+    def fit(self, problem: Problem, flipped: Sequence[int] = (), *, views: bool | None = None) -> Fit:
+        """The fit to the aims; `views`: whether the beams look at it, by default where there is a preference."""
+        physics = self.physics()
+        matrix = DoseMatrix(problem.rays, physics, problem.views.window)
         weight, aim = self.objective(problem, flipped)
-        return matrix.fit(weight, aim, problem.fluence, self.physics().smoothness)
-
-    def delivered(self, problem: Problem, matrix: DoseMatrix, fluence: Tensor,
-                  flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """As `forward`, for a fitted fluence: with the factors of its bixels."""
-        if self.preference is not None:
-            fluence = fluence * self.preference(problem.views, fluence, flipped)
+        fluence = matrix.fit(weight, aim, problem.fluence, physics.smoothness)
         dose = matrix.dose(fluence)
+        seen = None
+        if self.preferences if views is None else views:
+            with torch.no_grad():
+                seen = problem.views.with_fit(matrix, problem.rays, problem.share, problem.level, problem.organ,
+                                              weight, aim, dose / dose[problem.top].mean())
+        return Fit(matrix, weight, aim, fluence, dose, seen)
+
+    def delivered(self, problem: Problem, fit: Fit, preferences: Sequence[BeamPreference],
+                  flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """As `forward`, for a fit: with the factors of its bixels, after which the fit is mended.
+
+        Every second preference sees the patient mirrored: what several learned by chance cancels, that of the sides,
+        too.
+        """
+        fluence, dose = fit.fluence, fit.dose
+        if len(preferences):
+            logarithms = [preference(fit.views, fluence, set(flipped) ^ ({-1} if n % 2 else set()))
+                          for n, preference in enumerate(preferences)]
+            changed = fluence * torch.stack(logarithms).mean(0).exp()
+            changed = changed * (dose[problem.top].mean() / fit.matrix.dose(changed)[problem.top].mean())
+            fluence = fit.matrix.refit(fit.weight, fit.aim, changed, self.physics().smoothness)
+            dose = fit.matrix.dose(fluence)
         unit = dose[problem.top].mean()
         return fluence / unit, dose / unit
 
@@ -210,12 +246,13 @@ class Delivery:
     @torch.inference_mode()
     def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float]):
         self.patient = patient
-        self.problem, beams = make_problem(patient, gantry_angles)
+        self.problem, everywhere = make_problem(patient, gantry_angles)
         physics = planner.physics()
         self._smoothness = physics.smoothness
-        self._fitted = DoseMatrix(self.problem.rays, physics)
-        self._all = DoseMatrix(beams.rays(voxels_of(patient.region)), physics)
-        self._fluence, _ = planner(self.problem)
+        self._all = DoseMatrix(everywhere, physics, self.problem.views.window)
+        fit = planner.fit(self.problem)
+        self._fitted = fit.matrix
+        self._fluence, _ = planner.delivered(self.problem, fit, planner.preferences)
         self.planned = self._dose(self._fluence)
 
     def _dose(self, fluence: Tensor) -> np.ndarray:
@@ -251,8 +288,8 @@ class Delivery:
         return np.where(tissue, mixed, dose).astype(np.float32)
 
 
-def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Problem, Beams]:
-    """The fit for a plannable patient, and the beams."""
+def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Problem, Rays]:
+    """The fit for a plannable patient, and how all voxels of the patient's region see the beams."""
     region, spacing = patient.region, patient.spacing
     level = patient.level * patient.dose_mask
     target = level > 0
@@ -271,21 +308,24 @@ def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Prob
     open_fields = DoseMatrix(rays, Physics())
     fluence = open_fields.open_fields(of_level)
     open_dose = np.zeros(patient.ct.shape, np.float32)
-    open_dose[region] = DoseMatrix(beams.rays(voxels_of(region)), Physics()).dose(fluence)
+    everywhere = beams.rays(voxels_of(region))
+    open_dose[region] = DoseMatrix(everywhere, Physics(), window_of(fluence)).dose(fluence)
     open_dose /= open_dose[top].mean()
-    features = _features(patient, level, organ, top, beams, open_dose)
+    features = [torch.as_tensor(value).float().expand(region.shape)
+                for value in _features(patient, level, organ, top, beams, open_dose)]
     share = share.float()
     organs = torch.from_numpy(organ[at]).long()
     views = make_views(open_fields, rays, share, of_level, organs, len(ORGANS), fluence, gantry_angles, centre[0])
     place = (2 * torch.stack(voxels, 1) + 1) / torch.tensor(patient.ct.shape) - 1
     return Problem(voxels, rays, share, of_level, of_top, organs > 0,
-                   features[:, voxels[0], voxels[1], voxels[2]].T.contiguous(),
-                   F.avg_pool3d(features[None], POOL)[0], place.flip(1), fluence, views), beams
+                   torch.stack([feature[voxels] for feature in features], 1),
+                   torch.cat([F.avg_pool3d(feature[None], POOL) for feature in features]), place.flip(1), fluence,
+                   views), everywhere
 
 
 def _features(patient: Patient, level: np.ndarray, organ: np.ndarray, top: np.ndarray, beams: Beams,
-              open_dose: np.ndarray) -> Tensor:
-    """(FEATURES, K, J, I); all the same for a patient and the mirrored one."""
+              open_dose: np.ndarray) -> tuple:
+    """FEATURES volumes, or what broadcasts to them; all the same for a patient and the mirrored one."""
     k, j, i = (torch.arange(n).view([-1 if axis == a else 1 for a in range(3)])
                for axis, n in enumerate(patient.ct.shape))
     target, spacing, centre = level > 0, patient.spacing, beams.centre
@@ -296,7 +336,7 @@ def _features(patient: Patient, level: np.ndarray, organ: np.ndarray, top: np.nd
     levels = torch.from_numpy(level)
     middle, low = (levels > 0.85) & (levels <= 0.95), (levels > 0) & (levels <= 0.85)
     volume = math.log(target.sum() * math.prod(spacing) / 4e5)
-    values = (
+    return (
         torch.log1p(to_target) / 3, torch.log1p(to_top) / 3, torch.exp(-to_target / 15), torch.exp(-to_top / 15),
         *(torch.from_numpy(organ == n + 1) for n in range(len(ORGANS))), low, middle, levels > 0.95,
         torch.tanh(behind_cord / 30), (j - centre[1]) * spacing[1] / 100, ((i - centre[2]) * spacing[2] / 100).abs(),
@@ -304,10 +344,6 @@ def _features(patient: Patient, level: np.ndarray, organ: np.ndarray, top: np.nd
         torch.from_numpy(patient.dose_mask), spacing[0] / 4, spacing[1] / 4, volume, bool(middle.any()),
         bool(low.any()), torch.from_numpy(patient.ct.clip(-1000, 1000)) / 1000,
     )
-    features = torch.empty((FEATURES, *patient.ct.shape))
-    for feature, value in zip(features, values, strict=True):
-        feature.copy_(torch.as_tensor(value))
-    return features
 
 
 def _cord(organ: np.ndarray, otherwise: float) -> np.ndarray:
