@@ -83,6 +83,6 @@ def make_model(path: Path, *, seed: int = 0, mirror: bool = False, deliverable: 
     sizes = {"widths": (4, 4, 4), "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2} | network
     config = NetworkConfig(in_channels=len(spec.names), **sizes)
     contract = Contract("tiny", "1", spec, config, mirror=mirror, deliverable=deliverable)
-    planner = Planner() if spec.gantry_angles else None
+    planner = Planner(preferences=1) if spec.gantry_angles else None
     save_model(path, DeepDoseNet(config), contract, planner)
     return path

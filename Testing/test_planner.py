@@ -43,10 +43,12 @@ def water(radius: float = 5.0, **changes) -> Patient:
 
 
 def shaken(seed: int) -> Planner:
-    """A planner with an opinion on every voxel."""
+    """A planner with an opinion on every voxel and two on every bixel."""
     torch.manual_seed(seed)
-    planner = Planner()
+    planner = Planner(preferences=2)
     torch.nn.init.normal_(planner.judge[-1].weight, std=0.2)
+    for preference in planner.preferences:
+        torch.nn.init.normal_(preference.head.weight, std=0.2)
     return planner.eval()
 
 

@@ -72,11 +72,15 @@ class Views:
                  aim: Tensor, dose: Tensor) -> Views:
         """What the beams see of a fit, too: what matters behind a bixel, and where the dose (N,) misses its aim (N,).
 
+        Sums along a bixel's rays, first over organs, then over other tissue: weight, weight times dose, dose above and
+        below the aim; over the targets: dose above and below the prescription; then number of voxels in organs before
+        and behind the targets and in tissue before them; weight of organs and of tissue before them.
+
         Args:
-            weight: (N,) of the fit; organ: (N,) bool; the rest as for `make_views`, doses in prescriptions.
+            weight: (N,) of the fit; organ: (N,) bool, outside targets; the rest as for `make_views`, doses in
+                units of the highest prescription.
         """
         target = level > 0
-        organ = organ & ~target
         tissue = ~target & ~organ
         reached = matrix.reaching(share * target).clamp(min=1e-3)
         depth = rays.depth.repeat_interleave(2, 0)
