@@ -28,8 +28,8 @@ from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from study import RESULTS, RUNS, WHOLE, Study
 
-COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b")
-STRUCTURES = dict(zip((*PTVS, *OARS), (*COLOURS, "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93"), strict=True))
+COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b", "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93")
+STRUCTURES = dict(zip((*PTVS, *OARS), COLOURS, strict=True))
 METRICS = {"D_99": "D99", "D_95": "D95", "D_1": "D1", "mean": "Mean", "D_0.1_cc": "D0.1cc"}
 Errors = Mapping[str, Mapping[tuple[str, str, str], float]]
 """{variant: {(patient, structure, metric): error in Gy, averaged over seeds}}."""
@@ -119,24 +119,25 @@ def wilcoxon_table(errors: Errors) -> list[str]:
 
 def draw_curves(path: Path, rows: Sequence[Mapping]) -> None:
     """Validation scores and, where MAE is a term of the loss, training MAE over the epochs."""
-    figure = Figure((10, 4.2), layout="constrained")
+    figure = Figure((10, 4.8), layout="constrained")
     for axes, column, title in zip(figure.subplots(1, 2), ("dose_score", "dvh_score"), ("Dose score", "DVH score"),
                                    strict=True):
         for colour, variant in zip(COLOURS, dict.fromkeys(row["variant"] for row in rows), strict=False):
-            for seed in dict.fromkeys(row["seed"] for row in rows if row["variant"] == variant):
+            for n, seed in enumerate(dict.fromkeys(row["seed"] for row in rows if row["variant"] == variant)):
                 own = [row for row in rows if (row["variant"], row["seed"]) == (variant, seed)]
                 for key, style in ((column, "o-"), ("train_mae" if column == "dose_score" else "", ":")):
                     points = [(int(row["epoch"]), float(row[key])) for row in own if key and row[key]]
                     if points:
                         axes.plot(*zip(*points, strict=True), style, color=colour, ms=4,
-                                  label=variant if style == "o-" else None)
+                                  label=variant if style == "o-" and not n else None)
         dotted = " (dotted: training MAE)" if column == "dose_score" else ""
         axes.set(title=f"{title} on validation{dotted}", xlabel="Epoch", ylabel="Gy", yscale="log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.grid(alpha=0.3, which="both")
-        axes.legend()
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
     _save(figure, path)
 
 
@@ -151,7 +152,7 @@ def draw_boxes(path: Path, errors: Errors) -> None:
              for kind, names in (("PTV", ("D_99", "D_95", "D_1")), ("OAR", ("mean", "D_0.1_cc"))) for metric in names}
     _boxes(panels[1], kinds, "Per structure and patient")
     handles = [panels[0].plot([], [], color=colour, lw=8)[0] for colour, _ in zip(COLOURS, errors, strict=False)]
-    figure.legend(handles, errors, loc="outside lower center", ncols=len(errors))
+    figure.legend(handles, errors, loc="outside lower center", ncols=min(4, len(errors)))
     _save(figure, path)
 
 
