@@ -3,8 +3,8 @@
 CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns from the reference
 doses, by the mean absolute difference of the plan's dose: first which dose to aim at, and with which weights, through
 the fit of the beams' fluences; then, with --preference, how the dose is spread over the beams. For the latter the fits
-of the planner given with --init are made once, so an epoch takes a sixth of the time. A planner that has both is trained
-on as a whole, through the fit. What is written is the planner after the last epoch.
+of the planner given with --init are made once, so an epoch takes a sixth of the time. A planner that has both is
+trained on as a whole, through the fit. What is written is the planner after the last epoch.
 """
 
 from __future__ import annotations
