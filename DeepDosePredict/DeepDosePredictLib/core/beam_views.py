@@ -60,7 +60,7 @@ class Views:
 
     def seen(self, fluence: Tensor) -> Tensor:
         """(beams, 1, K, U) the window of a fluence (slices, beams, bixels)."""
-        return fluence[self.window[0], :, self.window[1]].permute(1, 0, 2)[:, None]
+        return _images(fluence, self.window)[:, None]
 
     def back(self, image: Tensor, flipped: Sequence[int]) -> Tensor:
         """(beams, 1, K, U) of the mirrored patient as it lies for the patient."""
@@ -97,6 +97,11 @@ class Views:
         return replace(self, features=torch.cat((self.features[:, :-PLACES], fit, self.features[:, -PLACES:]), 1))
 
 
+def _images(fluence: Tensor, window: Window) -> Tensor:
+    """(beams, K, U) the window of a fluence (slices, beams, bixels)."""
+    return fluence[window[0], :, window[1]].permute(1, 0, 2)
+
+
 def make_views(matrix: DoseMatrix, rays: Rays, share: Tensor, level: Tensor, organ: Tensor, kinds: int,
                fluence: Tensor, gantry_angles: Sequence[float], centre_k: float) -> Views:
     """Views of a patient.
@@ -113,7 +118,7 @@ def make_views(matrix: DoseMatrix, rays: Rays, share: Tensor, level: Tensor, org
     window = window_of(fluence)
 
     def seen(values: Tensor) -> Tensor:
-        return matrix.back(values)[window[0], :, window[1]].permute(1, 0, 2)
+        return _images(matrix.back(values), window)
 
     through = [seen(share * mask) for mask in (target, level == level.max(), *(organ == n + 1 for n in range(kinds)),
                                                ~target & (organ == 0))]

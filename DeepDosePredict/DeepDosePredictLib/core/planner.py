@@ -19,7 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .beam_views import BeamPreference, Views, make_views
-from .beams import Beams, DoseMatrix, Physics, Rays, window_of
+from .beams import Beams, DoseMatrix, Physics, Rays
 from .device import autocast_dtype, one_thread
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
@@ -307,15 +307,15 @@ def make_problem(patient: Patient, gantry_angles: Sequence[float]) -> tuple[Prob
     of_level, of_top = torch.from_numpy(level[at]), torch.from_numpy(top[at])
     open_fields = DoseMatrix(rays, Physics())
     fluence = open_fields.open_fields(of_level)
-    open_dose = np.zeros(patient.ct.shape, np.float32)
-    everywhere = beams.rays(voxels_of(region))
-    open_dose[region] = DoseMatrix(everywhere, Physics(), window_of(fluence)).dose(fluence)
-    open_dose /= open_dose[top].mean()
-    features = [torch.as_tensor(value).float().expand(region.shape)
-                for value in _features(patient, level, organ, top, beams, open_dose)]
     share = share.float()
     organs = torch.from_numpy(organ[at]).long()
     views = make_views(open_fields, rays, share, of_level, organs, len(ORGANS), fluence, gantry_angles, centre[0])
+    open_dose = np.zeros(patient.ct.shape, np.float32)
+    everywhere = beams.rays(voxels_of(region))
+    open_dose[region] = DoseMatrix(everywhere, Physics(), views.window).dose(fluence)
+    open_dose /= open_dose[top].mean()
+    features = [torch.as_tensor(value).float().expand(region.shape)
+                for value in _features(patient, level, organ, top, beams, open_dose)]
     place = (2 * torch.stack(voxels, 1) + 1) / torch.tensor(patient.ct.shape) - 1
     return Problem(voxels, rays, share, of_level, of_top, organs > 0,
                    torch.stack([feature[voxels] for feature in features], 1),
