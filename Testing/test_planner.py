@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
 from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.channels import ChannelSpec, plan_patient, rough_plan
-from DeepDosePredictLib.core.errors import ModelError
+from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan
+from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
+from DeepDosePredictLib.core.model_file import load_model, load_planner, save_planner
 from DeepDosePredictLib.core.planner import (
     ORGANS,
     Delivery,
@@ -23,7 +24,9 @@ from DeepDosePredictLib.core.planner import (
     make_problem,
     untrained_planner,
 )
-from synthetic import ball, make_case
+from DeepDosePredictLib.core.predictor import Predictor
+from join_planners import join_planners
+from synthetic import ball, make_case, make_model
 
 NINE = tuple(range(0, 360, 40))
 SHAPE, SPACING = (16, 48, 48), (4.0, 4.0, 4.0)
@@ -110,6 +113,46 @@ def test_only_where_dose_can_be(planner):
     assert not dose[~mask].any() and (dose[mask] >= 0).all() and dose.dtype == np.float32
     assert not planner.plan(water(ct=air, dose_mask=np.zeros(SHAPE, bool)), NINE).any()
     assert not planner.plan(water(level=np.zeros(SHAPE, np.float32)), NINE).any()
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory) -> tuple[Planner, list[Planner]]:
+    """Three planners with different beam models in one, of which two were joined before; and they themselves."""
+    folder = tmp_path_factory.mktemp("planners")
+    paths = [folder / f"{seed}.safetensors" for seed in range(3)]
+    for seed, path in enumerate(paths):
+        planner = shaken(seed)
+        planner.logarithms.data += 0.2 * seed
+        save_planner(path, planner)
+    two = join_planners(paths[1:], folder / "two.safetensors")
+    return load_planner(join_planners([paths[0], two], folder / "all.safetensors")), list(map(load_planner, paths))
+
+
+def test_the_mean_of_the_partners_plans_counts(joined):
+    planner, members = joined
+    patient = water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3))
+    plans = [member.plan(patient, NINE) for member in members]
+    np.testing.assert_allclose(planner.plan(patient, NINE), np.mean(plans, 0), atol=1e-5)
+    assert np.abs(plans[1] - plans[0]).max() > 0.02 < np.abs(plans[2] - plans[1]).max()
+    alone, first = (Delivery(p, patient, NINE, partners=False) for p in (planner, members[0]))
+    np.testing.assert_array_equal(alone.planned, plans[0])
+    np.testing.assert_array_equal(alone.nearest(plans[1]), first.nearest(plans[1]))
+
+
+def test_a_single_pass_plans_without_partners(joined, tmp_path):
+    planner, members = joined
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=NINE)
+    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable=0.3))
+    case = make_case()
+    for mirror in (False, True):
+        ours, alone = (Predictor(replace(model, planner=p), "cpu", mirror).predict(case).dose
+                       for p in (planner, members[0]))
+        assert np.array_equal(ours, alone) != mirror
+
+
+def test_one_planner_is_not_joined(tmp_path):
+    with pytest.raises(DeepDoseError, match="two or more"):
+        join_planners([tmp_path / "a.safetensors"], tmp_path / "b.safetensors")
 
 
 def test_nearest_deliverable_dose(planner):

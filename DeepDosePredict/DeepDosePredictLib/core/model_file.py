@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -193,10 +194,18 @@ def _planner(path: Path, file) -> Planner:
     if any(name.startswith(PLANNER + "preference.") for name in names):
         raise ModelError(f"{path}: its planner is of the form that came with version 6, which this program no longer"
                          " plans with; train its preference again (Training/train_planner.py --preference)")
+    numbers = [sum(name.startswith(prefix + "preferences.") and name.endswith(".stem.bias") for name in names)
+               for prefix in (PLANNER, *_partners(names))]
     with torch.device("meta"):
-        planner = Planner(preferences=sum(name.endswith(".stem.bias") and ".preferences." in name for name in names))
+        planner = Planner(preferences=numbers[0], partners=numbers[1:])
     _fill(path, file, planner, names, PLANNER)
     return planner
+
+
+def _partners(names: set[str]) -> list[str]:
+    """What the names of the weights of a planner's partners begin with."""
+    prefixes = (f"{PLANNER}partners.{n}." for n in range(MAX_NETWORKS))
+    return list(takewhile(lambda prefix: prefix + "tissue" in names, prefixes))
 
 
 def _fill(path: Path, file, module: torch.nn.Module, names: set[str], prefix: str = "") -> None:

@@ -130,10 +130,12 @@ class Planner(nn.Module):
 
     Args:
         preferences: how many networks, trained independently, give factors; their mean counts.
+        partners: for every further planner, trained independently, how many such networks it has; the mean of all
+            planners' plans counts.
     """
 
     def __init__(self, channels: int = 32, hidden: int = 48, context: int = 16, dropout: float = 0.1,
-                 preferences: int = 0):
+                 preferences: int = 0, partners: Sequence[int] = ()):
         super().__init__()
         self.stem = nn.Conv3d(FEATURES, channels, 3, padding=1)
         self.blocks = nn.Sequential(*(_ContextBlock(channels, dilation, dropout) for dilation in (1, 2, 4, 1)))
@@ -149,6 +151,7 @@ class Planner(nn.Module):
         self.logits = nn.Parameter(torch.tensor([0.6, 0.03]).logit())
         self.smoothness = nn.Parameter(torch.tensor(-7.0))
         self.preferences = nn.ModuleList(BeamPreference(dropout=dropout) for _ in range(preferences))
+        self.partners = nn.ModuleList(Planner(channels, hidden, context, dropout, n) for n in partners)
 
     def physics(self) -> Physics:
         attenuation, build_up_mm, penumbra_k, penumbra, scatter_mm = self.logarithms.exp()
@@ -176,7 +179,7 @@ class Planner(nn.Module):
         return weight.clamp(LOWEST_WEIGHT, HIGHEST_WEIGHT).exp() * problem.share, aim
 
     def forward(self, problem: Problem, flipped: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """(fluence, dose of the fit's voxels in units of the mean dose in the highest target)."""
+        """(fluence, dose of the fit's voxels in units of the mean dose in the highest target), without partners."""
         return self.delivered(problem, self.fit(problem, flipped), self.preferences, flipped)
 
     def fit(self, problem: Problem, flipped: Sequence[int] = (), *, views: bool | None = None) -> Fit:
@@ -238,26 +241,32 @@ def untrained_planner() -> Planner:
 class Delivery:
     """What the beams can deliver to a plannable patient.
 
+    Args:
+        partners: whether the planner's partners plan, too; each takes nearly as long as the planner.
+
     Attributes:
-        planned: (K, J, I) float32, the planner's plan as `Planner.plan` gives it.
+        planned: (K, J, I) float32, the plan as `Planner.plan` gives it.
     """
 
     @one_thread()
     @torch.inference_mode()
-    def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float]):
-        self.patient = patient
-        self.problem, everywhere = make_problem(patient, gantry_angles)
-        physics = planner.physics()
-        self._smoothness = physics.smoothness
-        self._all = DoseMatrix(everywhere, physics, self.problem.views.window)
+    def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float], *, partners: bool = True):
+        self.patient, self._planner = patient, planner
+        self.problem, self._everywhere = make_problem(patient, gantry_angles)
         fit = planner.fit(self.problem)
-        self._fitted = fit.matrix
+        self._matrix, self._all = fit.matrix, self._everywhere_of(planner)
         self._fluence, _ = planner.delivered(self.problem, fit, planner.preferences)
-        self.planned = self._dose(self._fluence)
+        plans = [self._dose(self._all, self._fluence)]
+        for partner in planner.partners if partners else ():
+            plans.append(self._dose(self._everywhere_of(partner), partner(self.problem)[0]))
+        self.planned = np.mean(plans, 0)
 
-    def _dose(self, fluence: Tensor) -> np.ndarray:
+    def _everywhere_of(self, planner: Planner) -> DoseMatrix:
+        return DoseMatrix(self._everywhere, planner.physics(), self.problem.views.window)
+
+    def _dose(self, matrix: DoseMatrix, fluence: Tensor) -> np.ndarray:
         result = np.zeros(self.patient.ct.shape, np.float32)
-        result[self.patient.region] = self._all.dose(fluence).numpy()
+        result[self.patient.region] = matrix.dose(fluence).numpy()
         return result
 
     @one_thread()
@@ -270,7 +279,8 @@ class Delivery:
         """
         wanted = torch.from_numpy(dose)[self.problem.voxels]
         weight = self.problem.share * torch.from_numpy(self.patient.dose_mask)[self.problem.voxels]
-        return self._dose(self._fitted.fit(weight, wanted, self._fluence, self._smoothness))
+        smoothness = self._planner.physics().smoothness
+        return self._dose(self._all, self._matrix.fit(weight, wanted, self._fluence, smoothness))
 
     def blended(self, dose: np.ndarray, nearest: float, planned: float = 0.0) -> np.ndarray:
         """A predicted dose (K, J, I), mixed with deliverable doses outside PTVs and organs at risk.

@@ -49,7 +49,8 @@ class Predictor:
         model: from `load_model`.
         device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
             device computes fast in it.
-        mirror: average with the prediction of the mirrored patient (a second pass); None takes the model's default.
+        mirror: average with the prediction of the mirrored patient (a second pass of the network), and the plan with
+            those of the planner's partners; None takes the model's default.
         gantry_angles: of the beams to plan for, in degrees, for a model that takes them; None takes those it was
             trained with. ModelError for a model that takes none.
     """
@@ -164,7 +165,9 @@ class Predictor:
             return None
         rois = RoiMask(case.rois.bits[box], case.rois.names)
         patient = plan_patient(case.ct[box], rois, case.dose_mask[box], case.spacing)
-        return Delivery(self.model.planner, patient, self.channels.gantry_angles) if patient.plannable else None
+        if not patient.plannable:
+            return None
+        return Delivery(self.model.planner, patient, self.channels.gantry_angles, partners=self.mirror)
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""
