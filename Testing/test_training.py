@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +29,12 @@ from DeepDosePredictLib.core.model_file import load_model, load_planner, planner
 from DeepDosePredictLib.core.planner import Planner
 from DeepDosePredictLib.core.predictor import Predictor
 from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.io.openkbp import read_openkbp
 from ensemble import join_models
 from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
 from synthetic import make_case, make_model, write_openkbp
 from train import start_from, train
-from train_planner import train_planner
+from train_planner import LeftOut, PlannedPatient, train_planner
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
@@ -377,6 +379,47 @@ def test_planner_learns(tmp_path, cohort):
         train_planner(config, tmp_path / "x.safetensors", 1, preference=True)
     with pytest.raises(DeepDoseError, match="no gantry angles"):
         train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", 1)
+
+
+def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, cohort):
+    """Training patients get them in turn, validation patients get the planner's; who is left out teaches nothing."""
+    alone = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
+    paths = [tmp_path / f"without-{n}.safetensors" for n in range(2)]
+    for n, path in enumerate(paths):
+        train_planner(alone, path, 3, without=LeftOut(n, 2), **QUIET_PLANNER)
+    names = [sample.name for sample in cache_patients(cohort / "train", tmp_path / "cache")]
+    assert LeftOut(1, 2).rest(names) == names[::2] and LeftOut(0, 4).rest(names) == names[1:]
+    config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]",
+                           held_out_planners=list(map(str, paths)), planner=str(paths[0]))
+    found = cache_patients(cohort / "train", tmp_path / "cache", Plans.of_training_patients(config))
+    for n, sample in enumerate(found):
+        ours, others = (Plans((0, 120, 240), paths[m % 2]) for m in (n, n + 1))
+        case = read_openkbp(cohort / "train" / sample.name)
+        box = dose_box(case.dose_mask)
+        assert torch.equal(sample.beams, torch.from_numpy(ours.dose(case, box)).half())
+        assert not torch.equal(sample.beams, torch.from_numpy(others.dose(case, box)).half())
+    assert Plans.of_training_patients(alone) == [Plans.of(alone)]
+
+
+def test_halves_of_a_patient_count_as_much(cohort, tmp_path):
+    whole = PlannedPatient.of(cache_patients(cohort / "train", tmp_path)[0], 70.0, (0, 120, 240))
+    halves = whole.halves()
+    for half in halves:
+        assert float(half.counts.sum()) == pytest.approx(float(whole.counts.sum()), rel=0.02)
+        assert float(half.difference(half.reference + 0.5)) == pytest.approx(0.5)
+        assert half.dose(Planner(preferences=1).eval(), (-1,)).shape == half.reference.shape
+    places = [torch.stack(part.problem.voxels).T.tolist() for part in (whole, *halves)]
+    assert sorted(places[0]) == sorted(places[1] + places[2])
+    every = slice(1, None, 2)
+    assert torch.equal(halves[1].problem.rays.depth, whole.problem.rays.depth[:, every])
+    assert torch.equal(halves[1].problem.features, whole.problem.features[every])
+
+
+def test_who_is_left_out_is_checked():
+    assert LeftOut.parse("3/4") == LeftOut(3, 4)
+    for text in ("4/4", "1", "1/", "-1/4", "0/1", "a/b"):
+        with pytest.raises(ArgumentTypeError, match="is not FIRST/OF"):
+            LeftOut.parse(text)
 
 
 def test_schedules():

@@ -86,6 +86,9 @@ class TrainingConfig:
             coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         gantry_angles: of the beams for the channel `beam_dose`, in degrees.
         planner: file with the planner for that channel: of `train_planner.py`, or a model's. Empty: an untrained one.
+        held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
+            trained without (`train_planner.py --without`). A planner's plans of the patients that taught it are better
+            than of others, and a network would learn to trust them too much.
         validation_mirror: validate the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """
@@ -101,6 +104,7 @@ class TrainingConfig:
     prescription: float = 70.0
     gantry_angles: Sequence[float] = ()
     planner: str = ""
+    held_out_planners: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     frozen: Sequence[str] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)

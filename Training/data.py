@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 
 import lightning
@@ -51,6 +52,12 @@ class Plans:
     @classmethod
     def of(cls, config: TrainingConfig) -> Plans:
         return cls(tuple(config.gantry_angles), Path(config.planner) if config.planner else None)
+
+    @classmethod
+    def of_training_patients(cls, config: TrainingConfig) -> list[Plans]:
+        """In turn for one patient after the other: by planners that have not seen them where there are such."""
+        held_out = [cls(tuple(config.gantry_angles), Path(planner)) for planner in config.held_out_planners]
+        return held_out or [cls.of(config)]
 
     @cached_property
     def planner(self) -> Planner | None:
@@ -132,12 +139,15 @@ def channel_spec(config: TrainingConfig) -> ChannelSpec:
     return ChannelSpec(config.channels, prescription=config.prescription, gantry_angles=config.gantry_angles)
 
 
-def cache_patients(folder: str | Path, cache: str | Path, plans: Plans = NO_PLANS) -> list[Sample]:
+def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans] = (NO_PLANS,)) -> list[Sample]:
     """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache.
 
     A folder that `import_dicom.py` wrote is such a cache itself: its samples are read as they are.
+
+    Args:
+        plans: taken in turn for one patient after the other.
     """
-    kind = plans.kind
+    kind = plans[0].kind
     folder, cache = Path(folder), Path(cache)
     if imported := sorted((folder / kind).glob("*.safetensors")):
         return [Sample.load(path) for path in imported]
@@ -148,10 +158,10 @@ def cache_patients(folder: str | Path, cache: str | Path, plans: Plans = NO_PLAN
     if not patients:
         raise DeepDoseError(f"{folder}: no patient folders here")
     samples = []
-    for patient in tqdm(patients, desc=f"Loading {folder.name}", leave=False):
-        path = cache / kind / folder.name / f"{patient.name}.safetensors"
+    for patient, plan in zip(tqdm(patients, desc=f"Loading {folder.name}", leave=False), cycle(plans)):
+        path = cache / plan.kind / folder.name / f"{patient.name}.safetensors"
         if not path.exists():
-            Sample.from_case(read_openkbp(patient), plans).save(path)
+            Sample.from_case(read_openkbp(patient), plan).save(path)
         samples.append(Sample.load(path))
     return samples
 

@@ -82,8 +82,8 @@ def train(config: TrainingConfig, run: Path, *, resume: bool = False, init: Path
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
     cache = Path(config.data.cache)
-    plans = Plans.of(config)
-    patients = [cache_patients(folder, cache, plans) for folder in (config.data.train, config.data.validation)]
+    patients = (cache_patients(config.data.train, cache, Plans.of_training_patients(config)),
+                cache_patients(config.data.validation, cache, [Plans.of(config)]))
     module = (CoarseModule if config.coarse else DoseModule)(config)
     data = (CoarseData(*patients, config, module.spec) if config.coarse else
             PatientData(*patients, config.batch_size, config.seed, RandomStretch(config)))
