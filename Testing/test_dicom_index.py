@@ -59,6 +59,18 @@ def test_several_patients_in_one_folder_are_parted_by_their_references(tmp_path,
     assert sources["B_2"].read().dose is None
 
 
+def test_files_that_are_there_twice_count_once(patient, small, tmp_path):
+    """A patient exported twice into one folder is one case; objects of one UID that differ are not taken for copies."""
+    merged(patient, small)
+    source, = find_cases([patient])
+    case, expected = source.read(), read_case(small)
+    assert (case.ct == expected.ct).all() and (case.dose == expected.dose).all()
+    assert any("27 copies of other files, e.g." in note for note in case.notes), case.notes
+    shutil.copytree(small, tmp_path / "other")
+    edit(tmp_path / "other" / "structures.dcm", lambda d: setattr(d, "StructureSetLabel", "changed"))
+    assert len(find_cases([merged(patient, tmp_path / "other")])) == 2
+
+
 def test_a_patient_with_several_structure_sets_gives_several_cases(patient):
     shutil.copy(patient / "structures.dcm", patient / "second.dcm")
     new_uid(patient / "second.dcm", "1.2.3")

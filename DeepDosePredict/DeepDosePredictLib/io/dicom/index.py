@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import re
 import unicodedata
 from collections import defaultdict
@@ -106,7 +107,23 @@ def _entries(folder: Path) -> tuple[list[Entry], tuple[str, ...]]:
         else:
             if entry.modality in ("CT", "RTSTRUCT", "RTDOSE", "RTPLAN"):
                 entries.append(entry)
-    return entries, (*notes[:5], *([f"left out: {len(notes) - 5} more files that cannot be read"] if notes[5:] else []))
+    more = [f"left out: {len(notes) - 5} more files that cannot be read"] if notes[5:] else []
+    entries, copies = _without_copies(entries)
+    return entries, (*notes[:5], *more, *copies)
+
+
+def _without_copies(entries: Iterable[Entry]) -> tuple[list[Entry], list[str]]:
+    """Every object once, and a note: who exports a patient twice or copies a folder has the same files again."""
+    once, copies = [], []
+    known: dict[tuple[str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        same = known[entry.modality, entry.uid]
+        if any(filecmp.cmp(entry.path, other.path, shallow=False) for other in same):
+            copies.append(entry.path.name)
+        else:
+            same.append(entry)
+            once.append(entry)
+    return once, [f"left out: {len(copies)} copies of other files, e.g. {copies[0]}"] if copies else []
 
 
 def _entry(path: Path) -> Entry:
