@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", metavar="NAME|FILE", help="an installed model or a .safetensors file")
         command.add_argument("--device", choices=DEVICES, default="auto")
         command.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=None,
-                             help="average with the prediction of the mirrored patient")
+                             help="average the plans of the model's planners, and the prediction with that of the"
+                                  " mirrored patient")
         command.add_argument("--gantry-angles", default="", metavar="DEGREES",
                              help="of the beams to plan for, such as 0,72,144,216,288 (default: the model's)")
 
