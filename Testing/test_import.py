@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from config import read_config
-from data import Sample, cache_patients
+from data import Plans, Sample, cache_patients
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
@@ -80,7 +80,10 @@ data: {{train: {tmp_path / "cache"}, validation: {tmp_path / "cache"}, cache: {t
 
 
 def test_cache_of_another_kind_is_refused(cohort, tmp_path):
+    """Also where training asks for plans of several planners: an import has those of one."""
     run(cohort, tmp_path)
+    with pytest.raises(DeepDoseError, match="held_out_planners"):
+        cache_patients(tmp_path, tmp_path / "unused", [Plans(), Plans()])
     (kind,) = (path for path in tmp_path.iterdir() if path.is_dir())
     kind.rename(tmp_path / "v0")
     with pytest.raises(DeepDoseError, match="import it again"):
