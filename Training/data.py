@@ -150,8 +150,8 @@ def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans]
     kind = plans[0].kind
     folder, cache = Path(folder), Path(cache)
     if len(plans) > 1 and any(folder.glob("v*/*.safetensors")):
-        raise DeepDoseError(f"{folder}: imported with the plans of one planner; held_out_planners take folders of OpenKBP"
-                            " patients only")
+        raise DeepDoseError(f"{folder}: imported with the plans of one planner; held_out_planners take folders of"
+                            " OpenKBP patients only")
     if imported := sorted((folder / kind).glob("*.safetensors")):
         return [Sample.load(path) for path in imported]
     if any(folder.glob("v*/*.safetensors")):
