@@ -88,7 +88,7 @@ class TrainingConfig:
         planner: file with the planner for that channel: of `train_planner.py`, or a model's. Empty: an untrained one.
         held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
             trained without (`train_planner.py --without`). A planner's plans of the patients that taught it are better
-            than of others, and a network would learn to trust them too much.
+            than of others, and a network may learn to trust them too much.
         validation_mirror: validate the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from DeepDosePredictLib.core.errors import DeepDoseError
 from DeepDosePredictLib.core.model_file import load_planner, save_planner
 from DeepDosePredictLib.core.planner import Planner
@@ -19,18 +21,19 @@ def join_planners(paths: Sequence[Path], output: Path) -> Path:
     """Write the planner; partners of the planners given become partners, too. Returns `output`."""
     if len(paths) < 2:
         raise DeepDoseError("two or more planners are joined")
-    planners = [planner for path in paths for planner in _all(load_planner(path))]
+    planners = [one for planner in map(load_planner, paths) for one in (planner, *planner.partners)]
     first, *others = planners
     joined = Planner(preferences=len(first.preferences), partners=[len(p.preferences) for p in others])
-    for place, planner in zip(_all(joined), planners, strict=True):
-        place.load_state_dict({k: v for k, v in planner.state_dict().items() if not k.startswith("partners.")},
-                              strict=False)
+    weights = _own_weights(first)
+    for n, partner in enumerate(others):
+        weights |= {f"partners.{n}.{name}": tensor for name, tensor in _own_weights(partner).items()}
+    joined.load_state_dict(weights)
     save_planner(output, joined)
     return output
 
 
-def _all(planner: Planner) -> list[Planner]:
-    return [planner, *planner.partners]
+def _own_weights(planner: Planner) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in planner.state_dict().items() if not name.startswith("partners.")}
 
 
 def main(arguments: list[str] | None = None) -> int:

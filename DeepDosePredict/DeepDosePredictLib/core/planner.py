@@ -242,7 +242,7 @@ class Delivery:
     """What the beams can deliver to a plannable patient.
 
     Args:
-        partners: whether the planner's partners plan, too; each takes nearly as long as the planner.
+        partners: whether the planner's partners plan, too; each adds a fit of its own.
 
     Attributes:
         planned: (K, J, I) float32, the plan as `Planner.plan` gives it.
