@@ -122,6 +122,12 @@ def test_command_helps_and_says_what_it_is_for():
     assert process.returncode == 0 and "not for clinical use" in " ".join(process.stdout.split())
 
 
+def test_help_does_not_wait_for_pytorch():
+    code = ("import sys; from DeepDosePredictLib.cli import main\ntry: main(['predict', '--help'])\n"
+            "finally: sys.exit('torch' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=MODULE, capture_output=True).returncode == 0
+
+
 def test_no_patient_data_and_no_large_files_are_tracked():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=False, cwd=ROOT).stdout.split()
     if not tracked:

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 
 import torch
 
+from .device_names import DEVICES
 from .errors import DeepDoseError
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def select_device(name: str = "auto") -> torch.device:
