@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.ndimage import distance_transform_edt
 
 from DeepDosePredictLib.core.bitmask import RoiMask
 from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan
+from DeepDosePredictLib.core.device import in_threads, one_thread
 from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
 from DeepDosePredictLib.core.model_file import load_model, load_planner, save_planner
 from DeepDosePredictLib.core.planner import (
@@ -242,15 +244,38 @@ def test_gantry_angles_go_with_the_channel(names, angles):
         ChannelSpec(names, gantry_angles=angles)
 
 
-def test_planning_takes_one_thread_and_gives_the_others_back(planner, monkeypatch):
-    """Beside a busy process a second thread made it ten times as slow."""
-    threads, seen = torch.get_num_threads(), []
+@pytest.fixture
+def two_threads():
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_planning_takes_one_thread_and_gives_the_others_back(planner, two_threads, monkeypatch):
+    """Beside a busy process a second thread made it ten times as slow."""
+    seen = []
     monkeypatch.setattr(Planner, "physics", lambda self, physics=Planner.physics: (
         seen.append(torch.get_num_threads()), physics(self))[1])
-    try:
-        delivery = Delivery(planner, water(), NINE)
-        delivery.nearest(delivery.planned)
-        assert set(seen) == {1} and torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(threads)
+    delivery = Delivery(planner, water(), NINE)
+    delivery.nearest(delivery.planned)
+    assert set(seen) == {1} and torch.get_num_threads() == 2
+
+
+def test_partners_plan_side_by_side_with_one_thread_each(two_threads, monkeypatch):
+    torch.manual_seed(0)
+    planner = Planner(partners=[0, 0]).eval().requires_grad_(False)
+    seen = []
+    monkeypatch.setattr(Planner, "physics", lambda self, physics=Planner.physics: (
+        seen.append((threading.get_ident(), torch.get_num_threads())), physics(self))[1])
+    together = Delivery(planner, water(), NINE).planned
+    assert {threads for _, threads in seen} == {1} and threading.get_ident() not in {thread for thread, _ in seen}
+    torch.set_num_threads(1)
+    seen.clear()
+    np.testing.assert_array_equal(Delivery(planner, water(), NINE).planned, together)
+    assert {thread for thread, _ in seen} == {threading.get_ident()}
+
+
+def test_what_fails_in_a_thread_fails_here(two_threads):
+    with one_thread(), pytest.raises(ZeroDivisionError):
+        in_threads(lambda n: 1 / n, (1, 0))
+    assert torch.get_num_threads() == 2

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .beam_views import BeamPreference, Views, make_views
 from .beams import Beams, DoseMatrix, Physics, Rays
-from .device import autocast_dtype, one_thread
+from .device import autocast_dtype, in_threads, one_thread
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
 """Kinds of organs at risk; left and right ones are of one kind."""
@@ -253,16 +253,16 @@ class Delivery:
     def __init__(self, planner: Planner, patient: Patient, gantry_angles: Sequence[float], *, partners: bool = True):
         self.patient, self._planner = patient, planner
         self.problem, self._everywhere = make_problem(patient, gantry_angles)
-        fit = planner.fit(self.problem)
-        self._matrix, self._all = fit.matrix, self._everywhere_of(planner)
-        self._fluence, _ = planner.delivered(self.problem, fit, planner.preferences)
-        plans = [self._dose(self._all, self._fluence)]
-        for partner in planner.partners if partners else ():
-            plans.append(self._dose(self._everywhere_of(partner), partner(self.problem)[0]))
-        self.planned = np.mean(plans, 0)
+        plans = in_threads(self._plan, [planner, *(planner.partners if partners else ())])
+        self._matrix, self._all, self._fluence, _ = plans[0]
+        self.planned = np.mean([dose for *_, dose in plans], 0)
 
-    def _everywhere_of(self, planner: Planner) -> DoseMatrix:
-        return DoseMatrix(self._everywhere, planner.physics(), self.problem.views.window)
+    def _plan(self, planner: Planner) -> tuple[DoseMatrix, DoseMatrix, Tensor, np.ndarray]:
+        """One planner's: dose of the fit's voxels and of all, fluence, and the plan's dose (K, J, I)."""
+        fit = planner.fit(self.problem)
+        fluence, _ = planner.delivered(self.problem, fit, planner.preferences)
+        everywhere = DoseMatrix(self._everywhere, planner.physics(), self.problem.views.window)
+        return fit.matrix, everywhere, fluence, self._dose(everywhere, fluence)
 
     def _dose(self, matrix: DoseMatrix, fluence: Tensor) -> np.ndarray:
         result = np.zeros(self.patient.ct.shape, np.float32)
@@ -370,8 +370,8 @@ def distance_mm(mask: Tensor, spacing: Sequence[float]) -> Tensor:
     """(K, J, I) distance to the voxels of a mask, 0 inside; to a voxel exact. Computed on pairs of voxels in plane."""
     share = F.avg_pool3d(mask[None].float(), (1, 2, 2))[0]
     cells = share >= min(0.5, float(share.max()))
-    square = torch.where(cells, 0.0, math.inf)
-    for axis, step in enumerate((spacing[0], 2 * spacing[1], 2 * spacing[2])):
+    square = (_slices_to(cells) * spacing[0]).square()
+    for axis, step in ((1, 2 * spacing[1]), (2, 2 * spacing[2])):
         line = square.movedim(axis, 0)
         squares = ((torch.arange(len(line))[:, None] - torch.arange(len(line))) * step).square().float()
         nearest = torch.full_like(line, math.inf)
@@ -380,6 +380,14 @@ def distance_mm(mask: Tensor, spacing: Sequence[float]) -> Tensor:
         square = nearest.movedim(0, axis)
     distance = F.interpolate(square.sqrt()[None, None], size=mask.shape, mode="trilinear", align_corners=False)[0, 0]
     return distance * ~mask
+
+
+def _slices_to(mask: Tensor) -> Tensor:
+    """(K, J, I) how many slices away the nearest voxel of a mask is in the same column, infinite where none is."""
+    k = torch.arange(float(len(mask)))[:, None, None]
+    below = k - torch.where(mask, k, -math.inf).cummax(0).values
+    above = torch.where(mask, k, math.inf).flip(0).cummin(0).values.flip(0) - k
+    return torch.minimum(below, above)
 
 
 def voxels_of(mask: np.ndarray, step: int = 1) -> tuple[Tensor, Tensor, Tensor]:
