@@ -68,7 +68,7 @@ def test_small_patient_reads_with_names_levels_and_sides(small):
         k, j, i = np.argwhere(case.rois[role]).mean(0)
         place = np.array(case.origin) + np.array([i, j, k]) * case.spacing[::-1]
         k, j, i = np.argwhere(masks[name]).mean(0)
-        assert place == pytest.approx(np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1], abs=1)
+        assert place == pytest.approx(np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1], abs=1.2)
         volume = case.rois[role].sum() * case.voxel_volume_mm3
         assert volume == pytest.approx(masks[name].sum() * np.prod(SPACING), rel=0.12)
     assert case.dose.max() == pytest.approx(75, abs=3) and case.notes == ()
@@ -110,7 +110,8 @@ def test_ct_in_other_orientations_is_the_same_case(patient, small, change):
 
     edit_ct(patient, turned)
     expected, found = read_case(small), read_case(patient)
-    assert (found.ct == expected.ct).all() and (found.dose_mask == expected.dose_mask).all()
+    assert np.abs(found.ct - expected.ct).max() <= 1  # half HU are rounded either way
+    assert (found.dose_mask == expected.dose_mask).all()
     assert (found.rois.bits == expected.rois.bits).all()
 
 
@@ -139,7 +140,8 @@ def test_study_on_oblique_slices_keeps_volumes_and_dose(patient, small):
         assert volumes[1] == pytest.approx(volumes[0], rel=0.1), roi
         doses = [case.dose[case.rois[roi]].mean() for case in (before, after)]
         assert doses[1] == pytest.approx(doses[0], abs=1), roi
-    assert after.dose_mask.sum() == pytest.approx(before.dose_mask.sum(), rel=0.05)
+    masks = [case.dose_mask.sum() * case.voxel_volume_mm3 for case in (before, after)]
+    assert masks[1] == pytest.approx(masks[0], rel=0.05)
 
 
 @pytest.mark.parametrize(("change", "words"), [

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from clinical import rotation
 from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.geometry import Grid, averaged, transformed
+from DeepDosePredictLib.geometry import Grid, Volume, averaged, transformed
 from DeepDosePredictLib.model_grid import SPACING, model_grid
 from DeepDosePredictLib.model_grid import lps_grid as centred_grid
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
 from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
 from DeepDosePredictLib.mrml.segments import segmentShape
+from DeepDosePredictLib.shapes import LabelmapShape
 from mrml_scene import lps_grid, oriented_image, slicer, vtk
 from synthetic import ball
 
@@ -247,6 +248,39 @@ def test_model_grid_of_an_openkbp_volume_is_its_own_whatever_its_axes(scene):
     assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), own.ijk_to_ras)), target).same_as(own)
     flipped = own.ijk_to_ras @ np.array([[0, 0, -1, 127], [0, -1, 0, 127], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target).same_as(own)
+
+
+def clinical_ct(step: float, n: int, tilt: float = 0) -> Volume:
+    matrix = lps_grid((step, 1, 1), (-250, -250, 7))
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    return Volume("CT", np.broadcast_to(np.int16(0), (n, 500, 500)), Grid((n, 500, 500), turn @ matrix))
+
+
+def target_in(ct: Volume, length: float) -> LabelmapShape:
+    """A target around the middle of a CT."""
+    grid = centred_grid((round(length), 20, 20), (1, 1, 1), ct.grid.corners().mean(0))
+    return LabelmapShape(np.ones(grid.shape, bool), grid)
+
+
+@pytest.mark.parametrize(("step", "n", "length", "spacing"), [
+    (3, 100, 100, 3), (2, 150, 100, 2), (2.5, 120, 200, 2.5), (1.25, 240, 100, 2.5), (1, 300, 100, 2), (1, 300, 250, 3),
+    (3.27, 90, 100, 3.27), (0.625, 480, 100, 2.5), (2, 150, 200, 2.5), (5, 60, 100, 2.5), (7, 50, 100, 2.5)])
+def test_model_grid_has_the_slices_of_the_ct_where_training_patients_had_such(step, n, length, spacing):
+    ct = clinical_ct(step, n)
+    target = target_in(ct, length)
+    grid = model_grid(ct, [target])
+    assert grid.spacing == pytest.approx((spacing, *SPACING[1:]))
+    assert np.abs(grid.corners(0).mean(0) - target.corners().mean(0))[2] <= step / 2 + 1e-6
+    share = spacing / step
+    if share == round(share):
+        slices = transformed(ct.grid.ras_to_ijk, grid.corners(0))[:, 2] - (share - 1) / 2
+        assert np.allclose(slices, np.rint(slices), atol=1e-6)
+
+
+def test_model_grid_of_an_oblique_ct_has_the_commonest_spacing():
+    ct = clinical_ct(3, 100, tilt=0.1)
+    assert model_grid(ct, [target_in(ct, 100)]).spacing == pytest.approx(SPACING)
 
 
 def test_sampling_an_array_with_its_own_grid_is_the_identity():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .body import find_body
+from .body import MASK_MARGIN_MM, find_body
 from .core.case import GRID
 from .geometry import Grid, Volume
 from .shapes import Shape
@@ -22,21 +22,41 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     """The grid that the network works on: LPS-aligned, 128 voxels along each axis.
 
     A CT that is such a grid already, with a spacing that the training patients had, keeps it. Otherwise the grid has
-    the commonest training spacing; axially it is centred on the targets, in plane on the body around them.
+    the commonest training spacing, but axially the nearest one at which its slices are the CT's: contours are drawn
+    there, and what lies between slices need not be guessed. Axially it is centred on the targets, in plane on the body
+    around them.
     """
     own = _lps_aligned(ct.grid)
     if own and own.shape == GRID and _trained_spacing(own.spacing):
         return own
     low, high = _extent(targets)
     body_low, body_high = _extent(external) if external else _body_extent(ct, targets)
-    size = np.array(SPACING[::-1]) * GRID[::-1]
+    n_slices = _slices_per_voxel(own.spacing[0], high[2] - low[2]) if own else 0
+    spacing = (n_slices * own.spacing[0] if n_slices else SPACING[0], *SPACING[1:])
+    size = np.array(spacing[::-1]) * GRID[::-1]
     centre = (body_low + body_high) / 2
     centre[2] = (low[2] + high[2]) / 2
     # The targets come first where a wide body would push them out.
     room = (size - (high - low)) / 2
     middle = (low + high) / 2
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
-    return lps_grid(GRID, SPACING, centre)
+    if n_slices:
+        step = own.spacing[0]
+        first = own.ijk_to_ras[2, 3] + (n_slices - 1) / 2 * step  # the middle of the lowest slices averaged
+        lowest = centre[2] - (GRID[0] - 1) / 2 * spacing[0]
+        centre[2] += first - lowest + np.rint((lowest - first) / step) * step
+    return lps_grid(GRID, spacing, centre)
+
+
+def _slices_per_voxel(step: float, length: float) -> int:
+    """How many slices of a CT make one of the model grid; 0 where no number gives a spacing that training patients had.
+
+    The commonest spacing is approached as far as the grid then holds the dose around targets of this length in mm.
+    """
+    low, high = TRAINED_SPACING_K
+    low = max(low, (length + 2 * MASK_MARGIN_MM) / GRID[0])
+    numbers = [n for n in range(1, int(high / step + 1e-3) + 1) if n * step >= low - 1e-3]
+    return min(numbers, key=lambda n: abs(n * step - SPACING[0]), default=0)
 
 
 def lps_grid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.ndarray) -> Grid:

@@ -1,8 +1,9 @@
-"""What it costs that most CTs are resampled to the model grid: python regridding.py PATIENTS [N] [MODEL]
+"""What it costs that a clinical CT is resampled to the model grid: python regridding.py PATIENTS [N] [MODEL]
 
-N patients (12) spread over a folder of OpenKBP patients are resampled to the spacing that the module gives to any CT of
-another size, predicted there, and the dose is brought back and scored. Baseline: predicted at their own spacing. The
-reference dose taken there and back tells how much of the difference is interpolation alone.
+N patients (12) spread over a folder of OpenKBP patients get a CT and structures of four times finer pixels, with the
+slices they have. These go the way of every clinical CT to the model grid, and the predicted dose is brought back and
+scored. Baseline: predicted as they are. The reference dose taken there and back tells how much of the difference is
+interpolation alone.
 
     python Testing/benchmarks/regridding.py data/openkbp/validation-pats 33
 """
@@ -10,46 +11,49 @@ reference dose taken there and back tells how much of the difference is interpol
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from DeepDosePredictLib.core.bitmask import RoiMask
+from DeepDosePredictLib.clinical_case import clinical_case
 from DeepDosePredictLib.core.case import Case
 from DeepDosePredictLib.core.metrics import dose_score, dvh_score, score_patient
 from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.geometry import Grid, reslice
+from DeepDosePredictLib.core.rois import DOSE_MASK
+from DeepDosePredictLib.geometry import Grid, Volume, reslice
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model_grid import SPACING, lps_grid
+from DeepDosePredictLib.model_grid import lps_grid
 from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.shapes import LabelmapShape
 
 AIR_HU = -1000
+FINER = (1, 4, 4)
 
 
-def resampled(case: Case, source: Grid, grid: Grid) -> Case:
-    ct = reslice(case.ct, source, grid, AIR_HU, linear=True).round().astype(case.ct.dtype)
-    masks = {roi: reslice(case.rois[roi], source, grid, 0, linear=False) > 0 for roi in case.rois}
-    dose_mask = reslice(case.dose_mask, source, grid, 0, linear=False) > 0
-    return replace(case, ct=ct, rois=RoiMask.encode(masks), dose_mask=dose_mask, spacing=grid.spacing, dose=None)
+def regridded(case: Case, source: Grid) -> tuple[Case, Grid]:
+    """The case as it comes from a CT of finer pixels, and the grid it then has."""
+    fine = source.refined(FINER)
+    ct = Volume(case.name, reslice(case.ct, source, fine, AIR_HU, linear=True), fine)
+    masks = {**{roi: case.rois[roi] for roi in case.rois.present()}, DOSE_MASK: case.dose_mask}
+    shapes = {roi: reslice(mask.astype(np.float32), source, fine, 0, linear=True) >= 0.5 for roi, mask in masks.items()}
+    return clinical_case(ct, {roi: [(roi, LabelmapShape.cropped(mask, fine))] for roi, mask in shapes.items()},
+                         case.name)
 
 
 def main() -> None:
     n = int(sys.argv[2]) if len(sys.argv) > 2 else 12
     folders = sorted(Path(sys.argv[1]).iterdir())
     predictor = Predictor(open_model(sys.argv[3] if len(sys.argv) > 3 else None))
-    scores = {"own spacing": [], "resampled": [], "reference, there and back": []}
+    scores = {"as they are": [], "from a finer CT": [], "reference, there and back": []}
     for folder in tqdm(folders[:: max(1, len(folders) // n)][:n], leave=False):
         case = read_openkbp(folder)
         source = lps_grid(case.shape, case.spacing, np.zeros(3))
-        middle = np.argwhere(case.dose_mask).mean(0)[::-1]
-        grid = lps_grid(case.shape, SPACING, source.ijk_to_ras[:3, :3] @ middle + source.ijk_to_ras[:3, 3])
-        there = reslice(case.dose, source, grid, 0, linear=True)
-        doses = (predictor.predict(case).dose, predictor.predict(resampled(case, source, grid)).dose, there)
-        for (name, values), dose in zip(scores.items(), doses, strict=True):
-            back = dose if name == "own spacing" else reslice(dose, grid, source, 0, linear=True) * case.dose_mask
-            values.append(score_patient(case.name, case.dose, back, case.rois, case.dose_mask, case.voxel_volume_mm3))
+        there, grid = regridded(case, source)
+        resampled = predictor.predict(there).dose, reslice(case.dose, source, grid, 0, linear=True)
+        back = [reslice(dose, grid, source, 0, linear=True) * case.dose_mask for dose in resampled]
+        for values, dose in zip(scores.values(), (predictor.predict(case).dose, *back), strict=True):
+            values.append(score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3))
     for name, values in scores.items():
         print(f"{name:<28} dose score {dose_score(values):.3f} Gy  DVH score {dvh_score(values):.3f} Gy")
 
