@@ -41,10 +41,7 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     middle = (low + high) / 2
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
     if n_slices:
-        step = own.spacing[0]
-        first = own.ijk_to_ras[2, 3] + (n_slices - 1) / 2 * step  # the middle of the lowest slices averaged
-        lowest = centre[2] - (GRID[0] - 1) / 2 * spacing[0]
-        centre[2] += first - lowest + np.rint((lowest - first) / step) * step
+        centre[2] = _on_slices(centre[2], own, n_slices)
     return lps_grid(GRID, spacing, centre)
 
 
@@ -57,6 +54,14 @@ def _slices_per_voxel(step: float, length: float) -> int:
     low = max(low, (length + 2 * MASK_MARGIN_MM) / GRID[0])
     numbers = [n for n in range(1, int(high / step + 1e-3) + 1) if n * step >= low - 1e-3]
     return min(numbers, key=lambda n: abs(n * step - SPACING[0]), default=0)
+
+
+def _on_slices(centre: float, ct: Grid, n_slices: int) -> float:
+    """The nearest centre (superior, mm) at which slices of the model grid lie amid `n_slices` slices of the CT each."""
+    step = ct.spacing[0]
+    lowest = centre - (GRID[0] - 1) / 2 * n_slices * step
+    off = (lowest - ct.ijk_to_ras[2, 3]) / step - (n_slices - 1) / 2
+    return centre - (off - np.rint(off)) * step
 
 
 def lps_grid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.ndarray) -> Grid:
