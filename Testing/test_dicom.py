@@ -68,8 +68,10 @@ def test_small_patient_reads_with_names_levels_and_sides(small):
         k, j, i = np.argwhere(case.rois[role]).mean(0)
         place = np.array(case.origin) + np.array([i, j, k]) * case.spacing[::-1]
         k, j, i = np.argwhere(masks[name]).mean(0)
-        # Contours around blocks of 4 mm give the same blocks of 3.9 mm, up to half a voxel (1.95 mm) aside.
-        assert place == pytest.approx(np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1], abs=1.2)
+        # On the CT's own slices; in plane contours around blocks of 4 mm give the same blocks of 3.9 mm, up to half a
+        # voxel (1.95 mm) aside.
+        aside = np.abs(place - (np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1]))
+        assert (aside <= (1.2, 1, 1e-6)).all()
         volume = case.rois[role].sum() * case.voxel_volume_mm3
         assert volume == pytest.approx(masks[name].sum() * np.prod(SPACING), rel=0.12)
     assert case.dose.max() == pytest.approx(75, abs=3) and case.notes == ()
@@ -111,7 +113,8 @@ def test_ct_in_other_orientations_is_the_same_case(patient, small, change):
 
     edit_ct(patient, turned)
     expected, found = read_case(small), read_case(patient)
-    assert np.abs(found.ct - expected.ct).max() <= 1  # half HU are rounded either way
+    difference = np.abs(found.ct - expected.ct)
+    assert difference.max() <= 1 and np.count_nonzero(difference) <= 1  # one voxel has half a HU, rounded either way
     assert (found.dose_mask == expected.dose_mask).all()
     assert (found.rois.bits == expected.rois.bits).all()
 
