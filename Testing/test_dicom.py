@@ -68,12 +68,9 @@ def test_small_patient_reads_with_names_levels_and_sides(small):
         k, j, i = np.argwhere(case.rois[role]).mean(0)
         place = np.array(case.origin) + np.array([i, j, k]) * case.spacing[::-1]
         k, j, i = np.argwhere(masks[name]).mean(0)
-        # On the CT's own slices; in plane contours around blocks of 4 mm give the same blocks of 3.9 mm, up to half a
-        # voxel (1.95 mm) aside.
-        aside = np.abs(place - (np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1]))
-        assert (aside <= (1.2, 1, 1e-6)).all()
-        volume = case.rois[role].sum() * case.voxel_volume_mm3
-        assert volume == pytest.approx(masks[name].sum() * np.prod(SPACING), rel=0.12)
+        # The model grid has the CT's own voxels: contours around them give the same ones again.
+        assert place == pytest.approx(np.array(ORIGIN) + np.array([i, j, k]) * SPACING[::-1], abs=1e-6)
+        assert case.rois[role].sum() == masks[name].sum()
     assert case.dose.max() == pytest.approx(75, abs=3) and case.notes == ()
 
 
@@ -113,8 +110,7 @@ def test_ct_in_other_orientations_is_the_same_case(patient, small, change):
 
     edit_ct(patient, turned)
     expected, found = read_case(small), read_case(patient)
-    difference = np.abs(found.ct - expected.ct)
-    assert difference.max() <= 1 and np.count_nonzero(difference) <= 1  # one voxel has half a HU, rounded either way
+    assert (found.ct == expected.ct).all()
     assert (found.dose_mask == expected.dose_mask).all()
     assert (found.rois.bits == expected.rois.bits).all()
 
@@ -435,7 +431,6 @@ def test_phantom_is_a_clinical_study(phantom):
     case, original = read_case(phantom), head_and_neck_phantom()
     assert case.notes == () and case.rois.present() == tuple(sorted(original.rois.present(), key=case.rois.names.index))
     for roi in original.rois.present():
-        volumes = [c.rois[roi].sum() * c.voxel_volume_mm3 for c in (original, case)]
-        assert volumes[1] == pytest.approx(volumes[0], rel=0.03), roi
+        assert case.rois[roi].sum() == original.rois[roi].sum(), roi  # drawn around blocks of 4x4 pixels
     target = original.rois["PTV70"]
     assert case.dose[case.rois["PTV70"]].mean() == pytest.approx(original.dose[target].mean(), abs=0.5)

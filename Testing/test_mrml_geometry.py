@@ -250,11 +250,12 @@ def test_model_grid_of_an_openkbp_volume_is_its_own_whatever_its_axes(scene):
     assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target).same_as(own)
 
 
-def clinical_ct(step: float, n: int, tilt: float = 0) -> Volume:
-    matrix = lps_grid((step, 1, 1), (-250, -250, 7))
+def clinical_ct(step: float, n: int, tilt: float = 0, pixel: float = 1, pixels: int = 500) -> Volume:
+    matrix = lps_grid((step, pixel, pixel), (-pixel * pixels / 2, -pixel * pixels / 2, 7))
     turn = np.eye(4)
     turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
-    return Volume("CT", np.broadcast_to(np.int16(0), (n, 500, 500)), Grid((n, 500, 500), turn @ matrix))
+    shape = (n, pixels, pixels)
+    return Volume("CT", np.broadcast_to(np.int16(0), shape), Grid(shape, turn @ matrix))
 
 
 def target_in(ct: Volume, length: float) -> LabelmapShape:
@@ -270,12 +271,36 @@ def test_model_grid_has_the_slices_of_the_ct_where_training_patients_had_such(st
     ct = clinical_ct(step, n)
     target = target_in(ct, length)
     grid = model_grid(ct, [target])
-    assert grid.spacing == pytest.approx((spacing, *SPACING[1:]))
-    assert np.abs(grid.corners(0).mean(0) - target.corners().mean(0))[2] <= step / 2 + 1e-6
-    share = spacing / step
-    if share == round(share):
-        slices = transformed(ct.grid.ras_to_ijk, grid.corners(0))[:, 2] - (share - 1) / 2
-        assert np.allclose(slices, np.rint(slices), atol=1e-6)
+    assert grid.spacing == pytest.approx((spacing, 4, 4))
+    assert np.abs(grid.corners(0).mean(0) - target.corners().mean(0))[2] <= spacing / 2 + 1e-6
+    assert made_of_blocks(grid, ct, 2) or spacing % step
+
+
+def made_of_blocks(grid: Grid, ct: Volume, axis: int) -> bool:
+    """Whether the voxels of a grid along i, j or k are blocks of voxels of the CT, counted from its first one."""
+    n = grid.spacing[2 - axis] / ct.grid.spacing[2 - axis]
+    blocks = (transformed(ct.grid.ras_to_ijk, grid.corners(0))[:, axis] - (n - 1) / 2) / n
+    return bool(np.isclose(n, round(n)) and np.allclose(blocks, np.rint(blocks), atol=1e-6))
+
+
+@pytest.mark.parametrize(("pixels", "pixel", "voxel"), [
+    (512, 0.9765, 3.906),  # as the training patients, of any field of view that they had
+    (512, 1.171875, 4.6875), (512, 0.6835, 2.734), (512, 1.3555, 5.422),
+    (300, 0.9765, 3.906),  # cut in plane
+    (512, 1.5625, 4.6875), (512, 0.488, 3.904), (1024, 0.488, 3.904), (1024, 0.7, 4.2), (256, 1.953, 3.906)])
+def test_model_grid_is_made_of_whole_pixels_with_a_spacing_that_training_patients_had(pixels, pixel, voxel):
+    ct = clinical_ct(3, 100, pixel=pixel, pixels=pixels)
+    target = target_in(ct, 100)
+    grid = model_grid(ct, [target], external=[target])
+    assert grid.spacing == pytest.approx((3, voxel, voxel))
+    assert made_of_blocks(grid, ct, 0) and made_of_blocks(grid, ct, 1)
+    assert np.abs(grid.corners(0).mean(0) - ct.grid.corners().mean(0))[:2].max() <= voxel / 2 + 1e-6
+
+
+def test_pixels_that_are_not_square_or_far_too_coarse_leave_the_commonest_spacing_in_plane():
+    for spacing in ((3, 1, 1.2), (3, 6, 6)):
+        ct = Volume("CT", np.zeros((100, 90, 90), np.int16), Grid((100, 90, 90), lps_grid(spacing, (0, 0, 0))))
+        assert model_grid(ct, [target_in(ct, 100)]).spacing == pytest.approx((3, *SPACING[1:]))
 
 
 def test_model_grid_of_an_oblique_ct_has_the_commonest_spacing():

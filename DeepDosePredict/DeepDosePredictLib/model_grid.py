@@ -14,6 +14,8 @@ from .shapes import Shape
 SPACING = (2.5, 3.906, 3.906)
 """(k, j, i) mm: the commonest spacing among the training patients."""
 TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE = (1.5, 3.3), (2.7, 5.5)
+TRAINED_PIXELS = 4
+"""How many pixels of their CTs, of 512 x 512, the voxels of the training patients had along each in-plane axis."""
 COARSE_MM = 8.0
 _LPS = np.diag([-1.0, -1, 1])
 
@@ -21,18 +23,19 @@ _LPS = np.diag([-1.0, -1, 1])
 def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] = ()) -> Grid:
     """The grid that the network works on: LPS-aligned, 128 voxels along each axis.
 
-    A CT that is such a grid already, with a spacing that the training patients had, keeps it. Otherwise the grid has
-    the commonest training spacing, but axially the nearest one at which its slices are the CT's: contours are drawn
-    there, and what lies between slices need not be guessed. Axially it is centred on the targets, in plane on the body
-    around them.
+    A CT that is such a grid already, with a spacing that the training patients had, keeps it. Otherwise, where that
+    gives a spacing that they had, each voxel is made of whole voxels of the CT: contours are drawn on its slices, and
+    what lies between voxels need not be guessed. In plane these are four by four, as in the training data, else as many
+    as come nearest to the commonest training spacing, as axially. Without such a number, and for oblique CTs, the grid
+    has the commonest spacing. Axially it is centred on the targets, in plane on the body around them.
     """
     own = _lps_aligned(ct.grid)
     if own and own.shape == GRID and _trained_spacing(own.spacing):
         return own
     low, high = _extent(targets)
     body_low, body_high = _extent(external) if external else _body_extent(ct, targets)
-    n_slices = _slices_per_voxel(own.spacing[0], high[2] - low[2]) if own else 0
-    spacing = (n_slices * own.spacing[0] if n_slices else SPACING[0], *SPACING[1:])
+    steps, numbers = (own.spacing, _ct_voxels_per_voxel(own, high[2] - low[2])) if own else (SPACING, (0, 0, 0))
+    spacing = [n * step if n else usual for n, step, usual in zip(numbers, steps, SPACING, strict=True)]
     size = np.array(spacing[::-1]) * GRID[::-1]
     centre = (body_low + body_high) / 2
     centre[2] = (low[2] + high[2]) / 2
@@ -40,28 +43,44 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     room = (size - (high - low)) / 2
     middle = (low + high) / 2
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
-    if n_slices:
-        centre[2] = _on_slices(centre[2], own, n_slices)
+    for axis, n in enumerate(numbers[::-1]):
+        if n:
+            centre[axis] = _on_blocks(centre[axis], own, n, axis)
     return lps_grid(GRID, spacing, centre)
 
 
-def _slices_per_voxel(step: float, length: float) -> int:
-    """How many slices of a CT make one of the model grid; 0 where no number gives a spacing that training patients had.
+def _ct_voxels_per_voxel(ct: Grid, length: float) -> tuple[int, int, int]:
+    """How many voxels of a CT along k, j and i make one of the model grid; 0 where no number gives a trained spacing.
 
-    The commonest spacing is approached as far as the grid then holds the dose around targets of this length in mm.
+    The commonest spacing is approached as far as the grid then holds the dose around targets of this length in mm, and
+    in plane the CT, or as much as it does at the commonest spacing. Pixels that are not square have no number.
     """
-    low, high = TRAINED_SPACING_K
-    low = max(low, (length + 2 * MASK_MARGIN_MM) / GRID[0])
-    numbers = [n for n in range(1, int(high / step + 1e-3) + 1) if n * step >= low - 1e-3]
-    return min(numbers, key=lambda n: abs(n * step - SPACING[0]), default=0)
+    step, _, pixel = ct.spacing
+    slices = _numbers(step, TRAINED_SPACING_K, length + 2 * MASK_MARGIN_MM)
+    n_slices = min(slices, key=lambda n: abs(n * step - SPACING[0]), default=0)
+    if not np.isclose(*ct.spacing[1:], rtol=1e-3):
+        return n_slices, 0, 0
+    pixels = _numbers(pixel, TRAINED_SPACING_IN_PLANE, min(max(ct.shape[1:]) * pixel, GRID[2] * SPACING[2]))
+    n_pixels = min(pixels, key=lambda n: (n != TRAINED_PIXELS, abs(n * pixel - SPACING[2])), default=0)
+    return n_slices, n_pixels, n_pixels
 
 
-def _on_slices(centre: float, ct: Grid, n_slices: int) -> float:
-    """The nearest centre (superior, mm) at which slices of the model grid lie amid `n_slices` slices of the CT each."""
-    step = ct.spacing[0]
-    lowest = centre - (GRID[0] - 1) / 2 * n_slices * step
-    off = (lowest - ct.ijk_to_ras[2, 3]) / step - (n_slices - 1) / 2
-    return centre - (off - np.rint(off)) * step
+def _numbers(step: float, trained: tuple[float, float], length: float) -> list[int]:
+    """What numbers of steps (mm) give a spacing that training patients had, and a grid of at least this length (mm)."""
+    low, high = max(trained[0], length / GRID[0]), trained[1]
+    return [n for n in range(1, int(high / step + 1e-3) + 1) if n * step >= low - 1e-3]
+
+
+def _on_blocks(centre: float, ct: Grid, n: int, axis: int) -> float:
+    """The nearest centre along a RAS axis (mm) at which voxels of the model grid are blocks of `n` voxels of the CT.
+
+    Blocks are counted from the CT's first voxel, as in the training data: structures that were drawn on such voxels
+    keep them.
+    """
+    step, sign = ct.spacing[2 - axis], _LPS[axis, axis]
+    lowest = centre - (GRID[2 - axis] - 1) / 2 * n * step
+    off = (lowest - ct.ijk_to_ras[axis, 3]) / step - sign * (n - 1) / 2
+    return centre - (off - np.rint(off / n) * n) * step
 
 
 def lps_grid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.ndarray) -> Grid:
