@@ -118,18 +118,22 @@ def wilcoxon_table(errors: Errors) -> list[str]:
 
 
 def draw_curves(path: Path, rows: Sequence[Mapping]) -> None:
-    """Validation scores and, where MAE is a term of the loss, training MAE over the epochs."""
+    """Validation scores and, where MAE is a term of the loss, training MAE over the epochs.
+
+    Lines are means over seeds; faint ones are the seeds.
+    """
     figure = Figure((10, 4.8), layout="constrained")
     for axes, column, title in zip(figure.subplots(1, 2), ("dose_score", "dvh_score"), ("Dose score", "DVH score"),
                                    strict=True):
         for colour, variant in zip(COLOURS, dict.fromkeys(row["variant"] for row in rows), strict=False):
-            for n, seed in enumerate(dict.fromkeys(row["seed"] for row in rows if row["variant"] == variant)):
-                own = [row for row in rows if (row["variant"], row["seed"]) == (variant, seed)]
-                for key, style in ((column, "o-"), ("train_mae" if column == "dose_score" else "", ":")):
-                    points = [(int(row["epoch"]), float(row[key])) for row in own if key and row[key]]
-                    if points:
-                        axes.plot(*zip(*points, strict=True), style, color=colour, ms=4,
-                                  label=variant if style == "o-" and not n else None)
+            for key, style in ((column, "o-"), ("train_mae" if column == "dose_score" else "", ":")):
+                seeds = _by_seed(rows, variant, key)
+                for points in seeds.values() if style == "o-" and len(seeds) > 1 else ():
+                    axes.plot(points.keys(), points.values(), color=colour, lw=0.8, alpha=0.3)
+                epochs = sorted(set.intersection(*map(set, seeds.values()))) if seeds else ()
+                if epochs:
+                    means = [np.mean([points[epoch] for points in seeds.values()]) for epoch in epochs]
+                    axes.plot(epochs, means, style, color=colour, ms=4, label=variant if style == "o-" else None)
         dotted = " (dotted: training MAE)" if column == "dose_score" else ""
         axes.set(title=f"{title} on validation{dotted}", xlabel="Epoch", ylabel="Gy", yscale="log")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -139,6 +143,15 @@ def draw_curves(path: Path, rows: Sequence[Mapping]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(labels)))
     _save(figure, path)
+
+
+def _by_seed(rows: Sequence[Mapping], variant: str, key: str) -> dict[str, dict[int, float]]:
+    """{seed: {epoch: value}} of a variant's runs that have values."""
+    seeds = defaultdict(dict)
+    for row in rows:
+        if row["variant"] == variant and row.get(key):
+            seeds[row["seed"]][int(row["epoch"])] = float(row[key])
+    return seeds
 
 
 def draw_boxes(path: Path, errors: Errors) -> None:
@@ -210,7 +223,8 @@ def report(name: str, folder: Path) -> Path:
              "## Wilcoxon signed-rank tests", "",
              "Over patients; negative: the second variant errs less. Both corrections are over all rows.", "",
              *wilcoxon_table(errors), "", "## Mean absolute error by structure [Gy]", "", *structure_table(errors), "",
-             "## Learning curves", "", "![Learning curves](curves.png)", ""]
+             "## Learning curves", "", "Means over the seeds; faint: each seed.", "", "![Learning curves](curves.png)",
+             ""]
     if (notes := folder / "notes.md").exists():
         lines += [notes.read_text(encoding="utf-8")]
     path = folder / "report.md"
