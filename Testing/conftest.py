@@ -30,7 +30,8 @@ def validation_patients(shared: Path, tmp_path_factory: pytest.TempPathFactory) 
     """Folder of the 33 OpenKBP validation patients."""
     folder = tmp_path_factory.mktemp("openkbp")
     with tarfile.open(shared / "openkbp" / "validation-pats.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later
+        archive.extractall(folder)
     return folder / "validation-pats"
 
 

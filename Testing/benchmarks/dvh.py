@@ -109,7 +109,8 @@ def main() -> None:
         with tarfile.open(data / "openkbp" / "validation-pats.tar.xz") as archive:
             wanted = [member for member in archive if Path(member.name).parts[1:2] and
                       Path(member.name).parts[1] in patients]
-            archive.extractall(folder, wanted, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later
+            archive.extractall(folder, wanted)
         for name, rows in patients.items():
             case = read_openkbp(Path(folder) / "validation-pats" / name)
             time_both(case)
