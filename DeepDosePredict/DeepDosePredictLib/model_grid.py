@@ -15,7 +15,8 @@ SPACING = (2.5, 3.906, 3.906)
 """(k, j, i) mm: the commonest spacing among the training patients."""
 TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE = (1.5, 3.3), (2.7, 5.5)
 TRAINED_PIXELS = 4
-"""How many pixels of their CTs, of 512 x 512, the voxels of the training patients had along each in-plane axis."""
+"""How many pixels of their CTs made a voxel of the training patients along each in-plane axis, as their spacings tell:
+3.906 and 4.688 mm, the commonest, are four pixels of 512 x 512 in the usual fields of view of 500 and 600 mm."""
 COARSE_MM = 8.0
 _LPS = np.diag([-1.0, -1, 1])
 
