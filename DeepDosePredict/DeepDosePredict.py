@@ -1,4 +1,3 @@
-
 import json
 import sys
 from pathlib import Path
@@ -15,9 +14,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.gantry_angles import parse_gantry_angles
-from DeepDosePredictLib.core.structure_names import roles_to_json
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.mrml import workflow
 from DeepDosePredictLib.panel import model_files
 from DeepDosePredictLib.panel.default_inputs import default_inputs
@@ -28,6 +25,8 @@ from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode
 from DeepDosePredictLib.panel.readiness import readiness
 from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
 from DeepDosePredictLib.panel.structure_table import StructureTable
+from DeepDosePredictLib.patient.structure_names import roles_to_json
+from DeepDosePredictLib.planner.gantry_angles import parse_gantry_angles
 
 
 class DeepDosePredict(ScriptedLoadableModule):
@@ -44,11 +43,13 @@ class DeepDosePredict(ScriptedLoadableModule):
             " with a reference dose: dose volume, DVHs, metrics, differences."
             "<p><b>Research use only. Not for clinical use.</b></p>"
             "<p>Select a CT and a segmentation, check which segment feeds which model input, and press Predict."
-            " Sample data: \"DeepDosePredictPhantom\".</p>")
+            ' Sample data: "DeepDosePredictPhantom".</p>'
+        )
         parent.acknowledgementText = _(
             "Network and loss: M. H. Soomro et al., DeepDoseNet, arXiv:2111.00077 (2021). Data and scores: A. Babier et"
             " al., OpenKBP, Med. Phys. 48 (2021) 5549. DVHs by SlicerRT (C. Pinter et al., Med. Phys. 39 (2012) 6332)"
-            " where it is installed.")
+            " where it is installed."
+        )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -63,9 +64,14 @@ def registerSampleData():
             return loadPhantom() if ensure_dependencies() else []
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Radiotherapy", sampleName="DeepDosePredictPhantom", uris=[], fileNames=[], nodeNames=[],
+        category="Radiotherapy",
+        sampleName="DeepDosePredictPhantom",
+        uris=[],
+        fileNames=[],
+        nodeNames=[],
         customDownloader=makePhantom,
-        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DeepDosePredict.png"))
+        thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DeepDosePredict.png"),
+    )
 
 
 class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -92,8 +98,11 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = DeepDosePredictLogic()
         self.structures = StructureTable(
-            self.ui.structureTable, lambda name: self.resourcePath(f"Icons/{name}"), self.onStructuresEdited,
-            self.showStatus)
+            self.ui.structureTable,
+            lambda name: self.resourcePath(f"Icons/{name}"),
+            self.onStructuresEdited,
+            self.showStatus,
+        )
         self.models = KeyCombo(self.ui.modelComboBox, self.onModelChosen)
         self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
         self.results = ResultsSection(self.ui, lambda: self.structures.roles)
@@ -235,8 +244,13 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def _inputs(self):
         """ct, segmentation, reference dose, roles, model: as the logic takes them."""
         parameters = self._parameterNode
-        return (parameters.ct, parameters.segmentation, parameters.referenceDose, self.structures.roles,
-                self.models.key or None)
+        return (
+            parameters.ct,
+            parameters.segmentation,
+            parameters.referenceDose,
+            self.structures.roles,
+            self.models.key or None,
+        )
 
     def fingerprint(self):
         """Of all that results depend on; "" where there is nothing to predict from."""
@@ -247,8 +261,13 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             inputs = self.logic.inputFingerprint(*self._inputs())
         except DeepDoseError:
             return ""
-        settings = [parameters.mirror, parameters.outputGrid.name, parameters.goals, parameters.extraMetrics.strip(),
-                    parameters.gantryAngles.strip()]
+        settings = [
+            parameters.mirror,
+            parameters.outputGrid.name,
+            parameters.goals,
+            parameters.extraMetrics.strip(),
+            parameters.gantryAngles.strip(),
+        ]
         return f"{inputs} {json.dumps(settings)}"
 
     # --- what the user does
@@ -290,10 +309,19 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             fingerprint = self.fingerprint()
             ct, segmentation, reference, roles, model = self._inputs()
             result = self.logic.predict(
-                ct, segmentation, reference, roles=roles, model=model, device=parameters.device.value,
-                mirror=parameters.mirror, outputGrid=parameters.outputGrid.value, goals=parameters.goals or None,
-                metrics=parameters.extraMetrics, gantryAngles=parse_gantry_angles(parameters.gantryAngles),
-                progress=self.onProgress)
+                ct,
+                segmentation,
+                reference,
+                roles=roles,
+                model=model,
+                device=parameters.device.value,
+                mirror=parameters.mirror,
+                outputGrid=parameters.outputGrid.value,
+                goals=parameters.goals or None,
+                metrics=parameters.extraMetrics,
+                gantryAngles=parse_gantry_angles(parameters.gantryAngles),
+                progress=self.onProgress,
+            )
             if result.doseNode.GetScene() is not None:  # else the scene was closed meanwhile
                 self.results.take(parameters, result, fingerprint)
                 self.ui.resultsCollapsibleButton.collapsed = False
@@ -315,8 +343,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._isPredicting = isPredicting
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = isPredicting
-        for section in (self.ui.inputsCollapsibleButton, self.ui.structuresCollapsibleButton, self.ui.predictButton,
-                        self.ui.advancedCollapsibleButton):
+        for section in (
+            self.ui.inputsCollapsibleButton,
+            self.ui.structuresCollapsibleButton,
+            self.ui.predictButton,
+            self.ui.advancedCollapsibleButton,
+        ):
             section.enabled = not isPredicting
 
 
@@ -326,12 +358,36 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return DeepDosePredictParameterNode(super().getParameterNode())
 
-    def predict(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None, device="auto",
-                mirror=None, outputGrid="model", goals="head-and-neck", metrics="", gantryAngles=None, progress=None):
+    def predict(
+        self,
+        ctNode,
+        segmentationNode,
+        referenceDoseNode=None,
+        roles=None,
+        model=None,
+        device="auto",
+        mirror=None,
+        outputGrid="model",
+        goals="head-and-neck",
+        metrics="",
+        gantryAngles=None,
+        progress=None,
+    ):
         """Predict and compare; see workflow.predictDose for the arguments and the PredictionResult."""
-        return workflow.predictDose(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model,
-                                    device=device, mirror=mirror, outputGrid=outputGrid, goals=goals, metrics=metrics,
-                                    gantryAngles=gantryAngles, progress=progress)
+        return workflow.predictDose(
+            ctNode,
+            segmentationNode,
+            referenceDoseNode,
+            roles=roles,
+            model=model,
+            device=device,
+            mirror=mirror,
+            outputGrid=outputGrid,
+            goals=goals,
+            metrics=metrics,
+            gantryAngles=gantryAngles,
+            progress=progress,
+        )
 
     def matchRoles(self, segmentationNode):
         """Which segment feeds which model input, by name (list of structure_names.Match)."""

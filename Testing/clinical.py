@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from DeepDosePredictLib.core.case import Case
+from DeepDosePredictLib.patient.case import Case
 from mrml_scene import Scene, lps_grid
 
 from DeepDosePredictLib.mrml.geometry import Grid, reslice  # isort: skip (needs slicer-core, for which mrml_scene looks)
@@ -22,8 +22,9 @@ def rotation(degrees: float, axis: tuple[float, float, float] = (1.0, 2.0, 3.0))
     return matrix
 
 
-def clinical_grid(case: Case, degrees: float = 5.0, shape: tuple[int, int, int] = SHAPE,
-                  spacing: tuple[float, float, float] = SPACING) -> Grid:
+def clinical_grid(
+    case: Case, degrees: float = 5.0, shape: tuple[int, int, int] = SHAPE, spacing: tuple[float, float, float] = SPACING
+) -> Grid:
     """A CT grid, rotated about the middle of the case's grid."""
     source = lps_grid(case.spacing, case.origin)
     middle = source[:3, :3] @ (np.array(case.shape[::-1]) - 1) / 2 + source[:3, 3]
@@ -45,5 +46,3 @@ def clinical_nodes(scene: Scene, case: Case, grid: Grid) -> tuple:
     ct_node = scene.volume(ct, grid.ijk_to_ras, "CT")
     dose_node = None if case.dose is None else scene.volume(case.dose, source.ijk_to_ras, "Plan dose")
     return ct_node, scene.segmentation(masks, grid.ijk_to_ras), dose_node
-
-

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from DeepDosePredictLib.core.case import Case
+from DeepDosePredictLib.patient.case import Case
 from synthetic import make_case, make_model, write_openkbp
 
 ROOT = Path(__file__).resolve().parents[1]

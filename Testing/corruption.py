@@ -15,14 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.goals import read_goals
-from DeepDosePredictLib.core.model_file import load_model
+from DeepDosePredictLib.dvh.goals import read_goals
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io import openkbp
 from DeepDosePredictLib.io.nrrd_case import read_nrrd_case, write_nrrd_case
 from DeepDosePredictLib.io.roles import read_roles
+from DeepDosePredictLib.model.model_file import load_model
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 from synthetic import make_case, make_model, write_openkbp
 
 SHAPE = (16, 16, 16)
@@ -52,8 +52,14 @@ def tiny_case() -> Case:
     """A patient of 16 voxels each way."""
     case = make_case(shape=(64, 64, 64))
     box = (slice(24, 40),) * 3
-    return Case("tiny", np.ascontiguousarray(case.ct[box]), RoiMask(case.rois.bits[box].copy(), case.rois.names),
-                case.dose_mask[box].copy(), case.spacing, case.dose[box].copy())
+    return Case(
+        "tiny",
+        np.ascontiguousarray(case.ct[box]),
+        RoiMask(case.rois.bits[box].copy(), case.rois.names),
+        case.dose_mask[box].copy(),
+        case.spacing,
+        case.dose[box].copy(),
+    )
 
 
 def use_tiny_grid(patch: Callable[[object, str, object], None] = setattr) -> None:
@@ -93,9 +99,11 @@ def _write_roles(folder: Path) -> None:
 
 
 def _write_goals(folder: Path) -> None:
-    goals = [{"structure": "PTV70", "metric": "D95%", "goal": ">= 66.5 Gy", "weight": 2},
-             {"structure": "SpinalCord", "metric": "D0.1cc", "goal": "<= 45 Gy"}, {"structure": "Larynx",
-                                                                               "metric": "V20Gy", "goal": "<= 30 %"}]
+    goals = [
+        {"structure": "PTV70", "metric": "D95%", "goal": ">= 66.5 Gy", "weight": 2},
+        {"structure": "SpinalCord", "metric": "D0.1cc", "goal": "<= 45 Gy"},
+        {"structure": "Larynx", "metric": "V20Gy", "goal": "<= 30 %"},
+    ]
     (folder / "goals.json").write_text(json.dumps({"name": "tiny", "goals": goals}))
 
 
@@ -105,8 +113,11 @@ def _write_scene(folder: Path) -> None:
 
     case, scene = tiny_case(), Scene()
     place = lps_grid(case.spacing)
-    nodes = {"ct.nrrd": scene.volume(case.ct, place), "dose.nrrd": scene.volume(case.dose, place, "Dose"),
-             "segmentation.seg.nrrd": scene.segmentation({roi: case.rois[roi] for roi in case.rois.present()}, place)}
+    nodes = {
+        "ct.nrrd": scene.volume(case.ct, place),
+        "dose.nrrd": scene.volume(case.dose, place, "Dose"),
+        "segmentation.seg.nrrd": scene.segmentation({roi: case.rois[roi] for roi in case.rois.present()}, place),
+    }
     for name, node in nodes.items():
         node.AddDefaultStorageNode()
         node.GetStorageNode().SetFileName(str(folder / name))
@@ -120,17 +131,23 @@ def _read_scene(folder: Path) -> Case:
 
 
 READERS = {
-    "openkbp": Reader(lambda folder: write_openkbp(folder / "x", tiny_case()) and _up(folder / "x"),
-                      openkbp.read_openkbp, _check_case),
-    "prediction": Reader(lambda folder: openkbp.write_dose(folder / "pt_1.csv", tiny_case().dose),
-                         lambda folder: openkbp.read_dose(folder / "pt_1.csv"), _check_dose),
+    "openkbp": Reader(
+        lambda folder: write_openkbp(folder / "x", tiny_case()) and _up(folder / "x"), openkbp.read_openkbp, _check_case
+    ),
+    "prediction": Reader(
+        lambda folder: openkbp.write_dose(folder / "pt_1.csv", tiny_case().dose),
+        lambda folder: openkbp.read_dose(folder / "pt_1.csv"),
+        _check_dose,
+    ),
     "compact": Reader(lambda folder: write_nrrd_case(folder, tiny_case()), read_nrrd_case, _check_case),
     "scene": Reader(_write_scene, _read_scene, _check_case, alone=True),
     "roles": Reader(_write_roles, lambda folder: read_roles(folder / "roles.json"), _check_roles),
     "goals": Reader(_write_goals, lambda folder: read_goals(folder / "goals.json"), _check_goals),
-    "model": Reader(lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1,
-                                              norm="none"), lambda folder: load_model(folder / "m.safetensors"),
-                    _check_model),
+    "model": Reader(
+        lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1, norm="none"),
+        lambda folder: load_model(folder / "m.safetensors"),
+        _check_model,
+    ),
 }
 
 
@@ -141,7 +158,7 @@ def _up(folder: Path) -> None:
 
 
 def outcome(reader: Reader, original: Path, folder: Path, seed: int) -> str:
-    """"refused", "read", or the fault in words, of one damaged copy of `original`."""
+    """ "refused", "read", or the fault in words, of one damaged copy of `original`."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(original, folder)
     rng = np.random.default_rng(seed)
@@ -202,7 +219,7 @@ def _replaced(content: bytes, rng: np.random.Generator, pattern: bytes, words: t
     if not found:
         return content[:-1]
     match = found[rng.integers(len(found))]
-    return content[: match.start()] + words[rng.integers(len(words))].encode() + content[match.end():]
+    return content[: match.start()] + words[rng.integers(len(words))].encode() + content[match.end() :]
 
 
 def _numbers(content: bytes, rng: np.random.Generator) -> bytes:
@@ -214,16 +231,32 @@ def _odd(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _words(content: bytes, rng: np.random.Generator) -> bytes:
-    return _replaced(content, rng, rb"[A-Za-z_]{3,}", (*_PATHS, "data file", "Data File", "byte skip", "sizes", "gzip",
-                                                       "raw", "double", "bool"))
+    return _replaced(
+        content,
+        rng,
+        rb"[A-Za-z_]{3,}",
+        (*_PATHS, "data file", "Data File", "byte skip", "sizes", "gzip", "raw", "double", "bool"),
+    )
 
 
 def _lines(content: bytes, rng: np.random.Generator) -> bytes:
     """A line lost, doubled, exchanged or added."""
     lines = content.split(b"\n")
     n = int(rng.integers(min(len(lines), 64)))
-    extra = (b"data file: /etc/passwd", b"Data File: /etc/passwd", b"   ", b"byte skip: -1", b"BYTE SKIP: 5",
-             b"line skip: 1000000000000", b"sizes: 1 1 1", b",", b"0,0", b"-5,3", b"\xff\xfe", b"")
+    extra = (
+        b"data file: /etc/passwd",
+        b"Data File: /etc/passwd",
+        b"   ",
+        b"byte skip: -1",
+        b"BYTE SKIP: 5",
+        b"line skip: 1000000000000",
+        b"sizes: 1 1 1",
+        b",",
+        b"0,0",
+        b"-5,3",
+        b"\xff\xfe",
+        b"",
+    )
     change = rng.integers(4)
     if change == 0:
         del lines[n]
@@ -237,8 +270,31 @@ def _lines(content: bytes, rng: np.random.Generator) -> bytes:
     return b"\n".join(lines)
 
 
-_VALUES = (None, True, -1, 0, 1.5, 10**400, float("nan"), float("inf"), "", "x" * 10_000, [], [[]], {}, {"a": {}},
-           ["a", 1], [1, 2, 3], "../../etc/passwd", "\n\0", 10**9, [10**6] * 3, ["ct"] * 100, "70", 1e-320)
+_VALUES = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    10**400,
+    float("nan"),
+    float("inf"),
+    "",
+    "x" * 10_000,
+    [],
+    [[]],
+    {},
+    {"a": {}},
+    ["a", 1],
+    [1, 2, 3],
+    "../../etc/passwd",
+    "\n\0",
+    10**9,
+    [10**6] * 3,
+    ["ct"] * 100,
+    "70",
+    1e-320,
+)
 
 
 def _json(content: bytes, rng: np.random.Generator) -> bytes:

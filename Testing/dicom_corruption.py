@@ -15,16 +15,51 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.io.cases import find_cases
+from DeepDosePredictLib.app.sources import find_cases
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.patient.case import Case
 
 SECONDS = 30
 LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"UC", b"UR")
-NAMES = ("../../escape", "/etc/passwd", "..", ".", "", "C:\\Windows\\x", "..\\..\\x", "a/b/c", "CON", "nul.txt",
-         "x" * 300, "%2e%2e%2f", "~root", "$(touch x)", "-rf", "p\x00q", "\u202e\u0430\u0431", " ", "...", "a\nb")
-VALUES = ("", "abc", "nan", "inf", "-inf", "1e308", "-1", "0", "99999999999", "1\\2", "1\\2\\3\\4\\5\\6\\7", "\\\\\\",
-          "1e-300", "../../x", "\x00")
+NAMES = (
+    "../../escape",
+    "/etc/passwd",
+    "..",
+    ".",
+    "",
+    "C:\\Windows\\x",
+    "..\\..\\x",
+    "a/b/c",
+    "CON",
+    "nul.txt",
+    "x" * 300,
+    "%2e%2e%2f",
+    "~root",
+    "$(touch x)",
+    "-rf",
+    "p\x00q",
+    "\u202e\u0430\u0431",
+    " ",
+    "...",
+    "a\nb",
+)
+VALUES = (
+    "",
+    "abc",
+    "nan",
+    "inf",
+    "-inf",
+    "1e308",
+    "-1",
+    "0",
+    "99999999999",
+    "1\\2",
+    "1\\2\\3\\4\\5\\6\\7",
+    "\\\\\\",
+    "1e-300",
+    "../../x",
+    "\x00",
+)
 NUMBERS = (0, 1, 2, 7, 17, 65535)
 
 
@@ -40,8 +75,18 @@ def corrupt(folder: Path, seed: int) -> str:
     """Damage one or several files of a patient's folder in a way that the seed determines; says what was done."""
     rng = random.Random(seed)
     kind = rng.choice(list(_KINDS))
-    path = folder / rng.choice(("structures.dcm", "dose.dcm", "plan.dcm", "ct-001.dcm", "ct-012.dcm", "structures.dcm",
-                                "dose.dcm", "ct-007.dcm"))
+    path = folder / rng.choice(
+        (
+            "structures.dcm",
+            "dose.dcm",
+            "plan.dcm",
+            "ct-001.dcm",
+            "ct-012.dcm",
+            "structures.dcm",
+            "dose.dcm",
+            "ct-007.dcm",
+        )
+    )
     return f"{kind} {path.name} {_KINDS[kind](path, rng)}"
 
 
@@ -71,11 +116,14 @@ def damaged_copy(pristine: Path, folder: Path, seed: int) -> str:
 
 
 def _same(case: Case, other: Case) -> bool:
-    return (np.array_equal(case.ct, other.ct) and np.array_equal(case.dose_mask, other.dose_mask)
-            and {roi: case.rois[roi].tobytes() for roi in case.rois.present()}
-            == {roi: other.rois[roi].tobytes() for roi in other.rois.present()}
-            and (case.dose is None) == (other.dose is None)
-            and (case.dose is None or np.array_equal(case.dose, other.dose)))
+    return (
+        np.array_equal(case.ct, other.ct)
+        and np.array_equal(case.dose_mask, other.dose_mask)
+        and {roi: case.rois[roi].tobytes() for roi in case.rois.present()}
+        == {roi: other.rois[roi].tobytes() for roi in other.rois.present()}
+        and (case.dose is None) == (other.dose is None)
+        and (case.dose is None or np.array_equal(case.dose, other.dose))
+    )
 
 
 @contextmanager
@@ -93,6 +141,7 @@ def _time_limit(seconds: int) -> Iterator[None]:
 
 
 # Ways of damage; files of the copy are links, so each writes a new one
+
 
 def _rewrite(path: Path, data: bytes) -> None:
     path.unlink()
@@ -118,7 +167,7 @@ def _bits(path: Path, rng: random.Random) -> str:
 def _bytes(path: Path, rng: random.Random) -> str:
     data = bytearray(path.read_bytes())
     n, count = rng.randrange(min(len(data) - 8, 4000)), rng.randrange(1, 9)
-    data[n:n + count] = rng.choice((b"\xff" * count, b"\0" * count, rng.randbytes(count)))
+    data[n : n + count] = rng.choice((b"\xff" * count, b"\0" * count, rng.randbytes(count)))
     _rewrite(path, bytes(data))
     return f"{count} at {n}"
 
@@ -127,8 +176,11 @@ def _elements(data: bytes) -> list[tuple[int, bytes]]:
     """Places of what looks like the header of an explicit element: even group, known VR."""
     vrs = {vr.encode() for vr in ("AE", "AS", "CS", "DA", "DS", "IS", "LO", "PN", "SH", "TM", "UI", "US", "ST", "LT")}
     vrs |= set(LONG_VRS)
-    return [(n, data[n + 4:n + 6]) for n in range(132, len(data) - 8)
-            if data[n + 4:n + 6] in vrs and data[n + 1] in (0, 0x30, 0x20, 0x28, 0x08, 0x7f)][:4000]
+    return [
+        (n, data[n + 4 : n + 6])
+        for n in range(132, len(data) - 8)
+        if data[n + 4 : n + 6] in vrs and data[n + 1] in (0, 0x30, 0x20, 0x28, 0x08, 0x7F)
+    ][:4000]
 
 
 def _sizes(path: Path, rng: random.Random) -> str:
@@ -136,21 +188,21 @@ def _sizes(path: Path, rng: random.Random) -> str:
     n, vr = rng.choice(_elements(bytes(data)))
     if vr in LONG_VRS:
         size = rng.choice((0xFFFFFFFF, 0xFFFFFFFE, 0x7FFFFFFF, 0x80000000, 0, 3))
-        data[n + 8:n + 12] = struct.pack("<I", size)
+        data[n + 8 : n + 12] = struct.pack("<I", size)
     else:
         size = rng.choice((0xFFFF, 0xFFFE, 0x8000, 0, 1, 3))
-        data[n + 6:n + 8] = struct.pack("<H", size)
+        data[n + 6 : n + 8] = struct.pack("<H", size)
     _rewrite(path, bytes(data))
-    return f"{size:#x} of {bytes(data[n:n + 4]).hex()} {vr.decode()}"
+    return f"{size:#x} of {bytes(data[n : n + 4]).hex()} {vr.decode()}"
 
 
 def _vr(path: Path, rng: random.Random) -> str:
     data = bytearray(path.read_bytes())
     n, vr = rng.choice(_elements(bytes(data)))
     new = rng.choice((b"SQ", b"OB", b"DS", b"IS", b"US", b"UI", b"UN", b"FD", b"AT", b"ZZ", b"PN", b"OW"))
-    data[n + 4:n + 6] = new
+    data[n + 4 : n + 6] = new
     _rewrite(path, bytes(data))
-    return f"{vr.decode()} to {new.decode()} of {bytes(data[n:n + 4]).hex()}"
+    return f"{vr.decode()} to {new.decode()} of {bytes(data[n : n + 4]).hex()}"
 
 
 def _edited(path: Path, change: Callable[[pydicom.Dataset], str]) -> str:
@@ -250,6 +302,14 @@ def _exchanged(path: Path, rng: random.Random) -> str:
 
 
 _KINDS: dict[str, Callable[[Path, random.Random], str]] = {
-    "truncated": _truncated, "bits": _bits, "bytes": _bytes, "sizes": _sizes, "VR": _vr, "missing": _missing,
-    "values": _values, "names": _names, "cycles": _cycles, "exchanged": _exchanged,
+    "truncated": _truncated,
+    "bits": _bits,
+    "bytes": _bytes,
+    "sizes": _sizes,
+    "VR": _vr,
+    "missing": _missing,
+    "values": _values,
+    "names": _names,
+    "cycles": _cycles,
+    "exchanged": _exchanged,
 }

@@ -17,9 +17,11 @@ SHAPE, SPACING, ORIGIN = (24, 64, 64), (3.0, 4.0, 4.0), (-126.0, -130.0, 40.0)
 def small_structures() -> dict[str, np.ndarray]:
     """Nested targets, cord and parotids on SHAPE; Left is at high indices."""
     return {
-        "PTV_7000": ball(SHAPE, (12, 30, 32), 4), "PTV_5600": ball(SHAPE, (12, 30, 32), 7),
+        "PTV_7000": ball(SHAPE, (12, 30, 32), 4),
+        "PTV_5600": ball(SHAPE, (12, 30, 32), 7),
         "SpinalCord": np.broadcast_to(ball(SHAPE[1:], (44, 32), 2), SHAPE),
-        "Parotid_L": ball(SHAPE, (13, 30, 44), 3), "Parotid_R": ball(SHAPE, (13, 30, 20), 3),
+        "Parotid_L": ball(SHAPE, (13, 30, 44), 3),
+        "Parotid_R": ball(SHAPE, (13, 30, 20), 3),
     }
 
 

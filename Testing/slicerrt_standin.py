@@ -51,8 +51,12 @@ class StandInParameterNode(slicer.vtkMRMLScriptedModuleNode):
     def __init__(self, name: str = "DoseVolumeHistogram", /):
         self.SetName(name)
         self._selected, self._texts = (), {"VDoseValues": "", "DVolumeValuesCc": "", "DVolumeValuesPercent": ""}
-        self._flags = {"AutomaticOversampling": False, "ShowVMetricsCc": False, "ShowVMetricsPercent": False,
-                       "ShowDMetrics": False}
+        self._flags = {
+            "AutomaticOversampling": False,
+            "ShowVMetricsCc": False,
+            "ShowVMetricsPercent": False,
+            "ShowDMetrics": False,
+        }
 
     def SetAndObserveDoseVolumeNode(self, node, /):
         self.SetNodeReferenceID("doseVolumeRef", _of_class(node, "vtkMRMLScalarVolumeNode").GetID())
@@ -181,18 +185,25 @@ class StandInLogic:
         role = node.AssembleDvhNodeReference(segment_id)
         table_node = metrics_node.GetNodeReference(role)
         if table_node is None:
-            table_node = self._scene.AddNewNodeByClass("vtkMRMLTableNode",
-                                                       self._scene.GenerateUniqueName(segment_id + "_DvhTable"))
+            table_node = self._scene.AddNewNodeByClass(
+                "vtkMRMLTableNode", self._scene.GenerateUniqueName(segment_id + "_DvhTable")
+            )
             for key, value in (("DVH", "1"), ("TableRow", str(metrics.GetNumberOfRows()))):
                 table_node.SetAttribute("DoseVolumeHistogram." + key, value)
             metrics.InsertNextBlankRow()
             metrics_node.SetNodeReferenceID(role, table_node.GetID())
-            for role, other in (("doseVolumeRef", dose_node), ("segmentationRef", segmentation_node),
-                                ("dvhMetricsTableRef", metrics_node)):
+            for role, other in (
+                ("doseVolumeRef", dose_node),
+                ("segmentationRef", segmentation_node),
+                ("dvhMetricsTableRef", metrics_node),
+            ):
                 table_node.SetNodeReferenceID(role, other.GetID())
         row = int(table_node.GetAttribute("DoseVolumeHistogram.TableRow"))
-        for key, value in (("SegmentID", segment_id), ("DoseVolumeOversamplingFactor", "2"),
-                           ("Volume (cc)", f"{volume:.6g}")):
+        for key, value in (
+            ("SegmentID", segment_id),
+            ("DoseVolumeOversamplingFactor", "2"),
+            ("Volume (cc)", f"{volume:.6g}"),
+        ):
             table_node.SetAttribute("DoseVolumeHistogram." + key, value)
         name = segmentation_node.GetSegmentation().GetSegment(segment_id).GetName()
         statistics = (volume, samples.mean(dtype=float), samples.min(), samples.max())
@@ -206,8 +217,10 @@ class StandInLogic:
         percents = 100 * (samples[:, None] >= doses[None]).mean(0)
         percents[0] = 100
         table = table_node.GetTable()
-        for column_name, values in (("Dose" if dose_node.GetAttribute(DOSE_MARK) else "Intensity", doses),
-                                    ("Volume", percents)):
+        for column_name, values in (
+            ("Dose" if dose_node.GetAttribute(DOSE_MARK) else "Intensity", doses),
+            ("Volume", percents),
+        ):
             column = numpy_to_vtk(values, deep=True)
             column.SetName(column_name)
             table.AddColumn(column)
@@ -220,16 +233,24 @@ class StandInLogic:
         assert not node._flags["ShowVMetricsCc"], "not in the stand-in"
         if not node._flags["ShowVMetricsPercent"]:
             return True
-        return self._add_metrics(node, [f"V{v:g} (%)" for v in values],
-                                 lambda doses, percents, volume: [np.interp(v, doses, percents) for v in values])
+        return self._add_metrics(
+            node,
+            [f"V{v:g} (%)" for v in values],
+            lambda doses, percents, volume: [np.interp(v, doses, percents) for v in values],
+        )
 
     def ComputeDMetrics(self, node, /):
         ccs, parts = _numbers(node._texts["DVolumeValuesCc"]), _numbers(node._texts["DVolumeValuesPercent"])
         if not node._flags["ShowDMetrics"]:
             return True
         names = [f"D{v:g}cc (Gy)" for v in ccs] + [f"D{v:g}% (Gy)" for v in parts]
-        return self._add_metrics(node, names, lambda doses, percents, volume: [
-            _d_metric(doses, percents, v) for v in [*(100 * cc / volume for cc in ccs), *parts]])
+        return self._add_metrics(
+            node,
+            names,
+            lambda doses, percents, volume: [
+                _d_metric(doses, percents, v) for v in [*(100 * cc / volume for cc in ccs), *parts]
+            ],
+        )
 
     def _add_metrics(self, node, names: list[str], compute) -> bool:
         metrics = node.GetMetricsTableNode().GetTable()

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import GRID, Case
-from DeepDosePredictLib.core.channels import ChannelSpec
-from DeepDosePredictLib.core.model_file import Contract, save_model
-from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
-from DeepDosePredictLib.core.planner import Planner
-from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
 from DeepDosePredictLib.io.openkbp import CT_OFFSET, from_case_axes, write_dose
+from DeepDosePredictLib.model.channels import ChannelSpec
+from DeepDosePredictLib.model.model_file import Contract, save_model
+from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.patient.case import GRID, Case
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.planner.planner import Planner
 
 
 def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np.ndarray:
@@ -40,10 +40,16 @@ def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] 
     cord[int(k) - 25 : int(k) + 15, int(j) + 10 : int(j) + 12, int(i) : int(i) + 2] = True
     empty = np.zeros(shape, bool)
     masks = {
-        "Brainstem": ball(shape, (k + 10, j + 5, i), 3), "SpinalCord": cord,
-        "RightParotid": ball(shape, (k, j, i - 10), 3), "LeftParotid": ball(shape, (k, j + 2, i + 10), 2.5),
-        "Esophagus": empty, "Larynx": empty, "Mandible": ball(shape, (k, j - 9, i), 3.5),
-        "PTV56": ptv56, "PTV63": ptv63, "PTV70": ptv70,
+        "Brainstem": ball(shape, (k + 10, j + 5, i), 3),
+        "SpinalCord": cord,
+        "RightParotid": ball(shape, (k, j, i - 10), 3),
+        "LeftParotid": ball(shape, (k, j + 2, i + 10), 2.5),
+        "Esophagus": empty,
+        "Larynx": empty,
+        "Mandible": ball(shape, (k, j - 9, i), 3.5),
+        "PTV56": ptv56,
+        "PTV63": ptv63,
+        "PTV70": ptv70,
     }
     grids = np.ogrid[tuple(slice(n) for n in shape)]
     distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(grids, (k, j, i), strict=True)))
@@ -75,8 +81,15 @@ def write_openkbp(folder: Path, case: Case) -> Path:
     return folder
 
 
-def make_model(path: Path, *, seed: int = 0, mirror: bool = False, deliverable: float = 0.0,
-               spec: ChannelSpec | None = None, **network) -> Path:
+def make_model(
+    path: Path,
+    *,
+    seed: int = 0,
+    mirror: bool = False,
+    deliverable: float = 0.0,
+    spec: ChannelSpec | None = None,
+    **network,
+) -> Path:
     """A model file with small random weights."""
     spec = spec or ChannelSpec()
     torch.manual_seed(seed)

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from DeepDosePredictLib import batch
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.errors import CaseError, DeepDoseError
-from DeepDosePredictLib.io.cases import CaseSource, find_cases
+from DeepDosePredictLib.app import cohort as batch
+from DeepDosePredictLib.app.sources import CaseSource, find_cases
+from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
-from DeepDosePredictLib.io.result import RESULT, Result, read_result
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.report.result import RESULT, Result, read_result
 from synthetic import make_case, make_model
 
-LIBRARY = Path(batch.__file__).parents[1]
+LIBRARY = Path(batch.__file__).parents[2]
 FILES = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png", "result.json"]
 
 
@@ -48,9 +48,15 @@ def start(cohort: Path, out: Path, model: Path) -> subprocess.Popen:
     Ctrl-C must reach it even where the tests run with it ignored, as a shell's background jobs do.
     """
     arguments = ["predict", cohort, "-o", out, "--model", model, "--device", "cpu", "--jobs", 2]
-    return subprocess.Popen([sys.executable, "-m", "DeepDosePredictLib.cli", *map(str, arguments)], cwd=LIBRARY,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        [sys.executable, "-m", "DeepDosePredictLib.app.cli", *map(str, arguments)],
+        cwd=LIBRARY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def finished(out: Path) -> dict[str, int]:
@@ -137,11 +143,20 @@ def test_what_goes_wrong_stays_with_its_patient(tmp_path, compact, tiny_model, c
     cohort_of(compact, tmp_path / "cohort", list(names))
     sources = [kind(name, tmp_path / "cohort" / name, "compact") for name, kind in names.items()]
     told = []
-    cohort = batch.predict_cohort(sources, tmp_path / "out", batch.Settings(tiny_model, "cpu"), title="t", n_workers=2,
-                                  report=lambda patient, error: told.append((patient, bool(error))))
+    cohort = batch.predict_cohort(
+        sources,
+        tmp_path / "out",
+        batch.Settings(tiny_model, "cpu"),
+        title="t",
+        n_workers=2,
+        report=lambda patient, error: told.append((patient, bool(error))),
+    )
     assert list(cohort.results) == ["a", "e"] and cohort.n_kept == 0
-    assert cohort.failures == {"b": batch.CRASHED, "c": "not enough memory",
-                               "d": "unexpected RuntimeError: a fault of the program"}
+    assert cohort.failures == {
+        "b": batch.CRASHED,
+        "c": "not enough memory",
+        "d": "unexpected RuntimeError: a fault of the program",
+    }
     assert sorted(told) == [("a", False), ("b", True), ("c", True), ("d", True), ("e", False)]
     page = (tmp_path / "out" / "report.html").read_text()
     assert batch.CRASHED in page and 'href="./a/report.html"' in page
@@ -185,8 +200,13 @@ def test_what_counts_as_finished(tmp_path, compact, tiny_model):
 def test_damaged_results_are_predicted_again(tmp_path, content):
     folder = result_of(tmp_path / "out", "k")
     good = json.loads((folder / RESULT).read_bytes())
-    for damaged in (content, json.dumps(good | {"metrics": [3]}).encode(), json.dumps(good | {"files": []}).encode(),
-                    json.dumps(good | {"seconds": "1"}).encode(), json.dumps(good | {"key": None}).encode()):
+    for damaged in (
+        content,
+        json.dumps(good | {"metrics": [3]}).encode(),
+        json.dumps(good | {"files": []}).encode(),
+        json.dumps(good | {"seconds": "1"}).encode(),
+        json.dumps(good | {"key": None}).encode(),
+    ):
         (folder / RESULT).write_bytes(damaged)
         with pytest.raises(CaseError, match=r"result\.json: not a finished result"):
             read_result(folder)

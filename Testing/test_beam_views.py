@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from DeepDosePredictLib.core.beam_views import (
+from DeepDosePredictLib.errors import ModelError
+from DeepDosePredictLib.model.model_file import PLANNER_FORMAT, load_planner, save_planner
+from DeepDosePredictLib.planner.bixel_factors import (
     FIT_VIEWS,
     LARGEST_LOGARITHM,
     PATIENT_VIEWS,
@@ -17,9 +19,7 @@ from DeepDosePredictLib.core.beam_views import (
     BeamPreference,
     Views,
 )
-from DeepDosePredictLib.core.errors import ModelError
-from DeepDosePredictLib.core.model_file import PLANNER_FORMAT, load_planner, save_planner
-from DeepDosePredictLib.core.planner import ORGANS, Patient, Planner, Problem, make_problem
+from DeepDosePredictLib.planner.planner import ORGANS, Patient, Planner, Problem, make_problem
 from synthetic import ball
 
 NINE = tuple(range(0, 360, 40))
@@ -71,28 +71,31 @@ def test_views_of_a_fit():
     with torch.inference_mode():
         fit = planner.fit(problem, views=True)
         none = replace(fit, aim=torch.ones_like(fit.aim), dose=torch.zeros_like(fit.dose))
-        below = problem.views.with_fit(none.matrix, problem.rays, problem.share, problem.level, problem.organ,
-                                       none.weight, none.aim, none.dose)
+        below = problem.views.with_fit(
+            none.matrix, problem.rays, problem.share, problem.level, problem.organ, none.weight, none.aim, none.dose
+        )
     features = fit.views.features
     assert features.shape[1] == VIEWS + FIT_VIEWS and torch.isfinite(features).all()
     torch.testing.assert_close(features[:, :PATIENT_VIEWS], problem.views.features[:, :PATIENT_VIEWS])
     torch.testing.assert_close(features[:, -PLACES:], problem.views.features[:, -PLACES:])
     k, u = (n // 2 for n in features.shape[2:])
-    weight, _, above, under = features[:, PATIENT_VIEWS:PATIENT_VIEWS + 4, k, u].T
+    weight, _, above, under = features[:, PATIENT_VIEWS : PATIENT_VIEWS + 4, k, u].T
     _, left, _, right = weight
     assert min(left, right) > 3 * max(weight[0], weight[2]), "the parotid lies on the rays from left and right"
     assert (above[[1, 3]] > 0.01).all() and (under < above).all(), "around a target dose is above an aim of little"
-    organ = below.features[:, PATIENT_VIEWS:PATIENT_VIEWS + 4, k, u]
+    organ = below.features[:, PATIENT_VIEWS : PATIENT_VIEWS + 4, k, u]
     assert (organ[:, 2] == 0).all() and (organ[[1, 3], 3] > 0.1).all(), "no dose at all is below any aim"
-    in_front, behind = features[:, PATIENT_VIEWS + 10:PATIENT_VIEWS + 12, k, u].T
+    in_front, behind = features[:, PATIENT_VIEWS + 10 : PATIENT_VIEWS + 12, k, u].T
     assert in_front[1] > 0.1 > 0.02 > in_front[3] and behind[3] > 0.1 > 0.02 > behind[1]
 
 
 @pytest.mark.parametrize("axis", [-1, -3])
 def test_mirrored_views_are_those_of_the_mirrored_patient(axis):
     straight = patient()
-    volumes = {name: np.ascontiguousarray(np.flip(getattr(straight, name), axis))
-               for name in ("ct", "level", "organ", "dose_mask")}
+    volumes = {
+        name: np.ascontiguousarray(np.flip(getattr(straight, name), axis))
+        for name in ("ct", "level", "organ", "dose_mask")
+    }
     ours, theirs = (make_problem(p, NINE)[0].views for p in (straight, replace(straight, **volumes)))
     assert ours.opposite == (0, 8, 7, 6, 5, 4, 3, 2, 1)
     mirrored = ours.mirrored([axis]).features

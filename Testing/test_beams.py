@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core import beams as beams_module
-from DeepDosePredictLib.core.beams import SAD_MM, Beams, DoseMatrix, Physics, window_of
+from DeepDosePredictLib.planner import beams as beams_module
+from DeepDosePredictLib.planner.beams import SAD_MM, Beams, DoseMatrix, Physics, window_of
 from synthetic import ball
 
 NINE = tuple(range(0, 360, 40))
@@ -54,8 +54,9 @@ def test_depth_is_radiological():
 def test_gantry_angle_is_where_the_beam_comes_from(angle, towards):
     """0 from anterior (low J), 90 from the patient's left (high I): more dose on the beam's side of the target."""
     dose = open_dose([angle])
-    near, far = (dose[tuple(round(c + sign * 15 * d) for c, d in zip(CENTRE, towards, strict=True))]
-                 for sign in (1, -1))
+    near, far = (
+        dose[tuple(round(c + sign * 15 * d) for c, d in zip(CENTRE, towards, strict=True))] for sign in (1, -1)
+    )
     assert near > 1.4 * far > 0
     aside = tuple(round(c + 15 * d) for c, d in zip(CENTRE, (0, towards[2], towards[1]), strict=True))
     assert dose[aside] < 0.05 * far
@@ -64,8 +65,10 @@ def test_gantry_angle_is_where_the_beam_comes_from(angle, towards):
 def test_rays_diverge():
     """The strip of a beam from anterior is wider behind the target than in front of it, as seen from the source."""
     dose = open_dose([0], target=ball(SHAPE, CENTRE, 7))
-    widths = [np.count_nonzero(np.interp(np.arange(0, 47, 0.1), np.arange(48), row) > row.max() / 2)
-              for row in (dose[7, 4], dose[7, 44])]
+    widths = [
+        np.count_nonzero(np.interp(np.arange(0, 47, 0.1), np.arange(48), row) > row.max() / 2)
+        for row in (dose[7, 4], dose[7, 44])
+    ]
     assert widths[1] / widths[0] == pytest.approx((SAD_MM + 82) / (SAD_MM - 78), rel=0.06)
 
 

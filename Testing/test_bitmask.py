@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from DeepDosePredictLib.core.bitmask import RoiMask, decode, smallest_dtype, swap_bits, to_tensor
-from DeepDosePredictLib.core.errors import CaseError
+from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, smallest_dtype, swap_bits, to_tensor
 
 
 @given(st.integers(1, 64).flatmap(lambda n: arrays(bool, (n, 2, 3, 4))))

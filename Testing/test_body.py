@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from DeepDosePredictLib.body import derived_dose_mask, ends_near, find_body
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.geometry.body import derived_dose_mask, ends_near, find_body
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from synthetic import ball
 
 SHAPE = (20, 64, 64)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import dose_box
-from DeepDosePredictLib.core.errors import CaseError
+from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.case import dose_box
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 
 
 @pytest.mark.parametrize("spacing", [(0, 1, 1), (-2.5, 4, 4), (2.5, 4, np.nan), (2.5, 4, 400), (2.5, 4)])
@@ -20,12 +20,15 @@ def test_impossible_spacing(case, spacing):
         replace(case, spacing=spacing)
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    (lambda dose: np.where(dose > 60, np.nan, dose), "NaN"),
-    (lambda dose: dose - 1, "negative"),
-    (lambda dose: dose * 100, "cGy"),
-    (lambda dose: dose[1:], "shape"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda dose: np.where(dose > 60, np.nan, dose), "NaN"),
+        (lambda dose: dose - 1, "negative"),
+        (lambda dose: dose * 100, "cGy"),
+        (lambda dose: dose[1:], "shape"),
+    ],
+)
 def test_impossible_dose(case, change, message):
     with pytest.raises(CaseError, match=message):
         replace(case, dose=change(case.dose))

@@ -6,14 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from DeepDosePredictLib.core.bitmask import RoiMask, to_tensor
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels, target_slots
-from DeepDosePredictLib.core.errors import ModelError
+from DeepDosePredictLib.errors import ModelError
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels, target_slots
+from DeepDosePredictLib.patient.roi_mask import RoiMask, to_tensor
 
 
 def channels_of(case, spec):
-    return build_channels(torch.from_numpy(case.ct)[None], to_tensor(case.rois.bits)[None], case.rois.names,
-                          torch.from_numpy(case.dose_mask)[None], spec)[0].numpy()
+    return build_channels(
+        torch.from_numpy(case.ct)[None],
+        to_tensor(case.rois.bits)[None],
+        case.rois.names,
+        torch.from_numpy(case.dose_mask)[None],
+        spec,
+    )[0].numpy()
 
 
 def test_each_channel(case):
@@ -30,9 +35,15 @@ def test_each_channel(case):
 def test_spacing_and_beams_are_passed_on(case):
     spec = ChannelSpec(("spacing/k", "beam_dose", "spacing/i"), gantry_angles=(0,))
     beams = torch.rand(1, *case.shape)
-    channels = build_channels(torch.from_numpy(case.ct)[None], to_tensor(case.rois.bits)[None], case.rois.names,
-                              torch.from_numpy(case.dose_mask)[None], spec, spacing=torch.tensor([[3.0, 5, 5]]),
-                              beams=beams)[0]
+    channels = build_channels(
+        torch.from_numpy(case.ct)[None],
+        to_tensor(case.rois.bits)[None],
+        case.rois.names,
+        torch.from_numpy(case.dose_mask)[None],
+        spec,
+        spacing=torch.tensor([[3.0, 5, 5]]),
+        beams=beams,
+    )[0]
     assert (channels[0] == 0.75).all() and (channels[2] == 1.25).all() and torch.equal(channels[1], beams[0])
     assert spec.rois() == () and spec.mirrored() == [0, 1, 2]
 
@@ -64,11 +75,17 @@ def test_default_is_the_papers_twelve():
     assert len(DEFAULT_CHANNELS) == 12
 
 
-@pytest.mark.parametrize(("targets", "slots"), [
-    (("PTV70", "PTV63", "PTV56"), ("PTV70", "PTV63", "PTV56")), (("PTV70", "PTV56"), ("PTV70", "PTV56")),
-    (("PTV66", "PTV60", "PTV54"), ("PTV70", "PTV63", "PTV56")), (("PTV60", "PTV54"), ("PTV70", "PTV63")),
-    (("PTV70", "PTV66", "PTV60", "PTV50"), ("PTV70", "PTV63", "PTV63", "PTV56")), (("PTV50",), ("PTV70",)),
-])
+@pytest.mark.parametrize(
+    ("targets", "slots"),
+    [
+        (("PTV70", "PTV63", "PTV56"), ("PTV70", "PTV63", "PTV56")),
+        (("PTV70", "PTV56"), ("PTV70", "PTV56")),
+        (("PTV66", "PTV60", "PTV54"), ("PTV70", "PTV63", "PTV56")),
+        (("PTV60", "PTV54"), ("PTV70", "PTV63")),
+        (("PTV70", "PTV66", "PTV60", "PTV50"), ("PTV70", "PTV63", "PTV63", "PTV56")),
+        (("PTV50",), ("PTV70",)),
+    ],
+)
 def test_targets_take_the_nearest_channel_in_units_of_the_highest(targets, slots):
     assert target_slots(targets, ChannelSpec()) == dict(zip(targets, slots, strict=True))
 
@@ -78,9 +95,14 @@ def test_other_prescriptions_keep_their_values_in_the_nearest_channels(case):
     names = {"PTV70": "PTV60", "PTV63": "PTV55", "PTV56": "PTV54"}
     rois = RoiMask.encode({names.get(roi, roi): case.rois[roi] for roi in case.rois})
     spec = ChannelSpec()
-    channels = build_channels(torch.from_numpy(case.ct)[None], to_tensor(rois.bits)[None], rois.names,
-                              torch.from_numpy(case.dose_mask)[None], spec,
-                              target_slots(tuple(names.values()), spec))[0].numpy()
+    channels = build_channels(
+        torch.from_numpy(case.ct)[None],
+        to_tensor(rois.bits)[None],
+        rois.names,
+        torch.from_numpy(case.dose_mask)[None],
+        spec,
+        target_slots(tuple(names.values()), spec),
+    )[0].numpy()
     by_name = dict(zip(spec.names, channels, strict=True))
     np.testing.assert_allclose(by_name["ptv/PTV70"], case.rois["PTV70"])
     expected = case.rois["PTV63"] * (55 / 60) + case.rois["PTV56"] * (54 / 60)

@@ -11,11 +11,11 @@ import nrrd
 import numpy as np
 import pytest
 
-from DeepDosePredictLib import cli
-from DeepDosePredictLib.core.model_file import load_model
-from DeepDosePredictLib.core.predictor import Predictor
+from DeepDosePredictLib.app import cli
 from DeepDosePredictLib.io.nrrd_case import read_volume, write_dose, write_nrrd_case
 from DeepDosePredictLib.io.openkbp import read_dose, read_openkbp
+from DeepDosePredictLib.model.model_file import load_model
+from DeepDosePredictLib.model.predictor import Predictor
 from synthetic import make_case, write_openkbp
 
 OUTPUTS = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png", "result.json"]
@@ -122,7 +122,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, patients, tiny_model, 
     def full(*_, **__):
         raise OSError(28, "No space left on device", "report.png")
 
-    monkeypatch.setattr("DeepDosePredictLib.io.outputs.write_report", full)
+    monkeypatch.setattr("DeepDosePredictLib.app.outputs.write_report", full)
     assert deepdose("predict", patients / "pt_1", "-o", out, "--model", tiny_model) == 1
     assert not out.exists()
 
@@ -133,18 +133,21 @@ def test_other_files_in_the_output_folder_stay(tmp_path, patients, tiny_model):
     assert (tmp_path / "notes.txt").read_text() == "mine" and "dose.nrrd" in files(tmp_path)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    (["predict", "{patients}/none", "-o", "{out}"], "no such folder"),
-    (["predict", "{empty}", "-o", "{out}"], "no patient here"),
-    (["predict", "{patients}/pt_1", "-o", "{out}", "--model", "nonsense"], "no such model"),
-    (["predict", "{patients}/pt_1", "-o", "{patients}/pt_1"], "patient's own folder"),
-    (["predict", "{patients}", "-o", "{patients}"], "patient's own folder"),
-    (["predict", "{patients}", "-o", "{out}", "--reference", "x.nrrd"], "one patient"),
-    (["predict", "{patients}/pt_1", "{patients}/pt_1", "-o", "{out}"], "same name"),
-    (["evaluate", "{patients}/pt_1"], "folder of OpenKBP patient folders"),
-    (["evaluate", "{patients}", "--predictions", "{empty}"], "no such file"),
-    (["evaluate", "{patients}", "--predictions", "{empty}/none"], "no such folder"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "{patients}/none", "-o", "{out}"], "no such folder"),
+        (["predict", "{empty}", "-o", "{out}"], "no patient here"),
+        (["predict", "{patients}/pt_1", "-o", "{out}", "--model", "nonsense"], "no such model"),
+        (["predict", "{patients}/pt_1", "-o", "{patients}/pt_1"], "patient's own folder"),
+        (["predict", "{patients}", "-o", "{patients}"], "patient's own folder"),
+        (["predict", "{patients}", "-o", "{out}", "--reference", "x.nrrd"], "one patient"),
+        (["predict", "{patients}/pt_1", "{patients}/pt_1", "-o", "{out}"], "same name"),
+        (["evaluate", "{patients}/pt_1"], "folder of OpenKBP patient folders"),
+        (["evaluate", "{patients}", "--predictions", "{empty}"], "no such file"),
+        (["evaluate", "{patients}", "--predictions", "{empty}/none"], "no such folder"),
+    ],
+)
 def test_wrong_use_is_explained(tmp_path, patients, capsys, arguments, message):
     (tmp_path / "empty").mkdir()
     places = {"patients": patients, "out": tmp_path / "out", "empty": tmp_path / "empty"}

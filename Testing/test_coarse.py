@@ -9,13 +9,13 @@ import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augment import Stretch, interpolated, stretched
-from coarse import CoarseModule, CoarsePatient
-from config import read_config
-from data import CACHED_ROIS, Plans, Sample
-from DeepDosePredictLib.core.bitmask import decode
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec
-from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
+from deepdose_training.augment import Stretch, interpolated, stretched
+from deepdose_training.coarse import CoarseModule, CoarsePatient
+from deepdose_training.configuration import read_config
+from deepdose_training.dataset import CACHED_ROIS, Plans, Sample
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec
+from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.patient.roi_mask import decode
 from synthetic import make_case
 
 ANGLES = tuple(range(0, 360, 40))
@@ -75,8 +75,10 @@ def test_averaged_patient(sample):
 
 
 def ball(shape: tuple[int, int, int], radius: float) -> torch.Tensor:
-    square = sum((torch.arange(n).view([-1 if a == axis else 1 for a in range(3)]) - (n - 1) / 2) ** 2
-                 for axis, n in enumerate(shape))
+    square = sum(
+        (torch.arange(n).view([-1 if a == axis else 1 for a in range(3)]) - (n - 1) / 2) ** 2
+        for axis, n in enumerate(shape)
+    )
     return torch.sigmoid(radius - square.sqrt())
 
 
@@ -137,8 +139,13 @@ derived_mask: 1.0
         inside = x[CHANNELS.index("ptv/PTV70")] > 0.5
         along = float(x[CHANNELS.index("spacing/k")][inside].mean()) * 4 / float(sample.spacing[0])
         across = float(x[CHANNELS.index("spacing/i")][inside].mean()) * 4 / float(sample.spacing[2])
-        volumes = [float(v.sum()) for v in (x[CHANNELS.index("roi/RightParotid")],
-                                            patient.channels[CHANNELS.index("roi/LeftParotid")].float())]
+        volumes = [
+            float(v.sum())
+            for v in (
+                x[CHANNELS.index("roi/RightParotid")],
+                patient.channels[CHANNELS.index("roi/LeftParotid")].float(),
+            )
+        ]
         assert volumes[0] * along * across**2 == pytest.approx(volumes[1], rel=0.2), "of few voxels"
         assert torch.equal(weight[0], x[MASK]) and float(weight.sum()) > 0
         assert float(x[0].min()) >= -1.03

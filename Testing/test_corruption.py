@@ -19,25 +19,27 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from corruption import READERS, SHAPE, outcome, tiny_case, use_tiny_grid
-from DeepDosePredictLib import batch
-from DeepDosePredictLib.core.errors import CaseError, DeepDoseError, ModelError
-from DeepDosePredictLib.core.goals import read_goals
-from DeepDosePredictLib.core.model_file import load_model
+from DeepDosePredictLib.app import cohort as batch
+from DeepDosePredictLib.app.sources import find_cases
+from DeepDosePredictLib.dvh.goals import read_goals
+from DeepDosePredictLib.errors import CaseError, DeepDoseError, ModelError
 from DeepDosePredictLib.io import openkbp
-from DeepDosePredictLib.io.cases import find_cases
 from DeepDosePredictLib.io.nrrd_case import read_nrrd_case, write_nrrd_case
 from DeepDosePredictLib.io.nrrd_file import MAX_VOXELS, read_nrrd
-from DeepDosePredictLib.io.result import MetricValue, Result
 from DeepDosePredictLib.io.roles import read_roles
+from DeepDosePredictLib.model.model_file import load_model
+from DeepDosePredictLib.report.result import MetricValue, Result
 
 CASES = 60
-QUICK = settings(max_examples=40, deadline=None, derandomize=True,
-                 suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=8,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
 ).map(lambda value: json.dumps(value).encode())
 
 
@@ -59,8 +61,9 @@ def test_damaged_inputs_are_refused_in_words_or_read_right(tmp_path, tiny_grid, 
 def test_damaged_segmentations_do_not_end_the_process():
     pytest.importorskip("slicer", reason="needs slicer-core")
     script = Path(__file__).parent / "benchmarks" / "corruption.py"
-    process = subprocess.run([sys.executable, script, "--work", "scene", "16", "34"], capture_output=True, text=True,
-                             check=False)
+    process = subprocess.run(
+        [sys.executable, script, "--work", "scene", "16", "34"], capture_output=True, text=True, check=False
+    )
     outcomes = [json.loads(line)[1] for line in process.stdout.splitlines() if line.startswith("[")]
     assert process.returncode == 0 and len(outcomes) == 18 and set(outcomes) == {"read", "refused"}, process.stderr
 
@@ -82,16 +85,34 @@ METRICS = st.builds(MetricValue, WORDS, WORDS, WORDS, NUMBERS | st.none(), NUMBE
 
 
 @QUICK
-@given(st.builds(Result, WORDS, WORDS, WORDS, WORDS, WORDS, WORDS, NUMBERS, WORDS, st.lists(WORDS).map(tuple),
-                 NUMBERS | st.none(), NUMBERS | st.none(), st.lists(METRICS, max_size=3).map(tuple),
-                 st.dictionaries(WORDS, st.integers(0, 2**40), max_size=3)))
+@given(
+    st.builds(
+        Result,
+        WORDS,
+        WORDS,
+        WORDS,
+        WORDS,
+        WORDS,
+        WORDS,
+        NUMBERS,
+        WORDS,
+        st.lists(WORDS).map(tuple),
+        NUMBERS | st.none(),
+        NUMBERS | st.none(),
+        st.lists(METRICS, max_size=3).map(tuple),
+        st.dictionaries(WORDS, st.integers(0, 2**40), max_size=3),
+    )
+)
 def test_results_come_back_as_they_were_written(result):
     assert Result.from_json(result.to_json()) == result
 
 
 @QUICK
-@given(arrays.arrays(np.float64, SHAPE, fill=st.just(0),
-                     elements=st.floats(0, 200, width=32).map(lambda gray: round(gray, 3))))
+@given(
+    arrays.arrays(
+        np.float64, SHAPE, fill=st.just(0), elements=st.floats(0, 200, width=32).map(lambda gray: round(gray, 3))
+    )
+)
 def test_predictions_come_back_as_they_were_written(tmp_path, tiny_grid, dose):
     openkbp.write_dose(tmp_path / "p.csv", dose)
     if dose.any():
@@ -102,29 +123,39 @@ def test_predictions_come_back_as_they_were_written(tmp_path, tiny_grid, dose):
 
 
 def nrrd(path: Path, lines: str, data: bytes, **changes: str) -> Path:
-    fields = {"type": "double", "dimension": "3", "sizes": "4 4 4", "encoding": "gzip", "endian": "little",
-              "space": "left-posterior-superior", "space directions": "(1,0,0) (0,1,0) (0,0,1)"} | changes
+    fields = {
+        "type": "double",
+        "dimension": "3",
+        "sizes": "4 4 4",
+        "encoding": "gzip",
+        "endian": "little",
+        "space": "left-posterior-superior",
+        "space directions": "(1,0,0) (0,1,0) (0,0,1)",
+    } | changes
     header = "NRRD0004\n" + "".join(f"{key}: {value}\n" for key, value in fields.items()) + lines
     path.write_bytes(header.encode() + b"\n" + data)
     return path
 
 
-@pytest.mark.parametrize(("lines", "changes", "message"), [
-    ("", {"sizes": "256 256 256"}, "the data ends after 512"),
-    ("", {"sizes": f"{MAX_VOXELS} 1 2"}, "at most"),
-    ("", {"sizes": "4 4 -4"}, "sizes"),
-    ("", {"sizes": "4 4 3"}, "more data than its sizes say"),
-    ("", {"dimension": "2"}, "sizes"),
-    ("", {"type": "block"}, "the type 'block'"),
-    ("", {"encoding": "bzip2"}, "encoding"),
-    ("data file: /etc/passwd\n", {}, "another file"),
-    ("Data File: /etc/passwd\n", {}, "another file"),
-    ("DATAFILE: LIST\n/etc/passwd\n", {}, "NRRD"),
-    ("byte skip: -1\n", {}, "another file or further on"),
-    ("Sizes: 4 4 4\n", {}, "twice"),
-    ("   \ndata file: /etc/passwd\n", {}, "header has the line"),
-    ("a:=b\0: data file: x\n", {}, "header has the line"),
-])
+@pytest.mark.parametrize(
+    ("lines", "changes", "message"),
+    [
+        ("", {"sizes": "256 256 256"}, "the data ends after 512"),
+        ("", {"sizes": f"{MAX_VOXELS} 1 2"}, "at most"),
+        ("", {"sizes": "4 4 -4"}, "sizes"),
+        ("", {"sizes": "4 4 3"}, "more data than its sizes say"),
+        ("", {"dimension": "2"}, "sizes"),
+        ("", {"type": "block"}, "the type 'block'"),
+        ("", {"encoding": "bzip2"}, "encoding"),
+        ("data file: /etc/passwd\n", {}, "another file"),
+        ("Data File: /etc/passwd\n", {}, "another file"),
+        ("DATAFILE: LIST\n/etc/passwd\n", {}, "NRRD"),
+        ("byte skip: -1\n", {}, "another file or further on"),
+        ("Sizes: 4 4 4\n", {}, "twice"),
+        ("   \ndata file: /etc/passwd\n", {}, "header has the line"),
+        ("a:=b\0: data file: x\n", {}, "header has the line"),
+    ],
+)
 def test_hostile_volumes(tmp_path, lines, changes, message):
     path = nrrd(tmp_path / "ct.nrrd", lines, gzip.compress(bytes(512)), **changes)
     with pytest.raises(CaseError, match=rf"ct\.nrrd: .*{message}"):
@@ -191,7 +222,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, tiny_model, case, monk
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"DeepDosePredictLib.io.outputs.{where}", full)
+    monkeypatch.setattr(f"DeepDosePredictLib.app.outputs.{where}", full)
     monkeypatch.setattr(batch, "_worker_predictor", batch.Settings(tiny_model, "cpu").predictor)
     assert batch._work(job) == f"{job.output}: No space left on device"
     assert not job.output.exists()

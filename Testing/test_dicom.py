@@ -11,18 +11,18 @@ import pydicom
 import pydicom.dicomio
 import pytest
 
-from DeepDosePredictLib import cli
-from DeepDosePredictLib.core.errors import CaseError, DeepDoseError
-from DeepDosePredictLib.core.metrics import dose_error
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.io.cases import find_cases, read_case
+from DeepDosePredictLib.app import cli
+from DeepDosePredictLib.app.sources import find_cases, read_case
+from DeepDosePredictLib.dvh.metrics import dose_error
+from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.io.dicom.ct import read_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
 from DeepDosePredictLib.io.dicom.write_study import write_case
 from DeepDosePredictLib.io.dicom.writing import decimals
 from DeepDosePredictLib.io.nrrd_case import read_volume
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
 from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
 from synthetic import make_case
 
@@ -59,7 +59,7 @@ def test_openkbp_patients_as_dicom_are_predicted_as_well(tmp_path, validation_pa
 
 
 def test_small_patient_reads_with_names_levels_and_sides(small):
-    source, = find_cases([small])
+    (source,) = find_cases([small])
     assert (source.name, source.kind) == ("small", "dicom")
     case = source.read()
     assert set(case.rois.present()) == {"PTV70", "PTV56", "SpinalCord", "LeftParotid", "RightParotid"}
@@ -76,6 +76,7 @@ def test_small_patient_reads_with_names_levels_and_sides(small):
 
 # CT
 
+
 def test_hu_by_slope_and_intercept_of_each_slice(patient):
     before = ct_of(patient).array
 
@@ -89,12 +90,16 @@ def test_hu_by_slope_and_intercept_of_each_slice(patient):
     assert np.abs(ct_of(patient).array - before).max() <= 1
 
 
-@pytest.mark.parametrize("change", [
-    lambda array, row, column, step: (array[:, :, ::-1], -row, column, step),
-    lambda array, row, column, step: (array[:, ::-1], row, -column, step),
-    lambda array, row, column, step: (array[:, ::-1, ::-1], -row, -column, step),
-    lambda array, row, column, step: (array.transpose(0, 2, 1), column, row, step),
-], ids=["feet first", "prone feet first", "prone", "transposed"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array, row, column, step: (array[:, :, ::-1], -row, column, step),
+        lambda array, row, column, step: (array[:, ::-1], row, -column, step),
+        lambda array, row, column, step: (array[:, ::-1, ::-1], -row, -column, step),
+        lambda array, row, column, step: (array.transpose(0, 2, 1), column, row, step),
+    ],
+    ids=["feet first", "prone feet first", "prone", "transposed"],
+)
 def test_ct_in_other_orientations_is_the_same_case(patient, small, change):
     """The same patient, scanned with other directions of rows and columns."""
     whole = ct_of(small).array
@@ -144,25 +149,41 @@ def test_study_on_oblique_slices_keeps_volumes_and_dose(patient, small):
     assert masks[1] == pytest.approx(masks[0], rel=0.05)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda f: (f / "ct-010.dcm").unlink(), "1 of 24 CT slices that it refers to are missing"),
-    (lambda f: edit(shutil.copy(f / "ct-010.dcm", f / "ct-010b.dcm"), lambda d: setattr(d, "InstanceNumber", 99)),
-     "doubled slices, ct-010.*ct-010"),
-    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 2 * n, 3 * n])), "gantry tilt of 33.7"),
-    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, n * n])), "mixed spacing"),
-    (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, 3 * (n + (n > 5))])),
-     "slices are missing, ct-006.dcm and ct-007.dcm"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "PixelSpacing", [3, 3])), "ct-003.dcm has .* leave one"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [0, 1, 0, 0, 0, 1])),
-     "different planes"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0])),
-     "ct-003.dcm: ImageOrientationPatient"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: delattr(d, "RescaleIntercept")), "ct-003.dcm: RescaleIntercept is"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "RescaleType", "OD")), "ct-003.dcm: .* OD, not HU"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65)), "ct-003.dcm: damaged"),
-    (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65535)), "ct-003.dcm: damaged"),
-    (lambda f: edit_ct(f, lambda d, n: setattr(d, "FrameOfReferenceUID", "1.2.3")), "another frame of reference"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda f: (f / "ct-010.dcm").unlink(), "1 of 24 CT slices that it refers to are missing"),
+        (
+            lambda f: edit(
+                shutil.copy(f / "ct-010.dcm", f / "ct-010b.dcm"), lambda d: setattr(d, "InstanceNumber", 99)
+            ),
+            "doubled slices, ct-010.*ct-010",
+        ),
+        (
+            lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 2 * n, 3 * n])),
+            "gantry tilt of 33.7",
+        ),
+        (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, n * n])), "mixed spacing"),
+        (
+            lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, 3 * (n + (n > 5))])),
+            "slices are missing, ct-006.dcm and ct-007.dcm",
+        ),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "PixelSpacing", [3, 3])), "ct-003.dcm has .* leave one"),
+        (
+            lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [0, 1, 0, 0, 0, 1])),
+            "different planes",
+        ),
+        (
+            lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "ImageOrientationPatient", [1, 0, 0, 1, 0, 0])),
+            "ct-003.dcm: ImageOrientationPatient",
+        ),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: delattr(d, "RescaleIntercept")), "ct-003.dcm: RescaleIntercept is"),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "RescaleType", "OD")), "ct-003.dcm: .* OD, not HU"),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65)), "ct-003.dcm: damaged"),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65535)), "ct-003.dcm: damaged"),
+        (lambda f: edit_ct(f, lambda d, n: setattr(d, "FrameOfReferenceUID", "1.2.3")), "another frame of reference"),
+    ],
+)
 def test_what_is_wrong_with_a_ct_is_named(patient, change, words):
     change(patient)
     with pytest.raises(CaseError, match=words):
@@ -181,6 +202,7 @@ def test_compressed_pixels_without_decoder_are_named(patient):
 
 
 # Dose
+
 
 def offsets(change):
     return lambda dataset: setattr(dataset, "GridFrameOffsetVector", list(change(dataset, np.arange(10) * 6.0)))
@@ -223,30 +245,42 @@ def sagittal(dataset):
     dataset.GridFrameOffsetVector = list(np.arange(20) * 6.0)
 
 
-@pytest.mark.parametrize("change", [
-    offsets(lambda d, v: v + float(d.ImagePositionPatient[2])), downwards, feet_first, feet_first_absolute, wide,
-    sagittal, lambda dataset: dataset.__delattr__("FrameOfReferenceUID"),
-], ids=["absolute", "downwards", "feet first", "feet first absolute", "32 bits", "sagittal", "no frame"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        offsets(lambda d, v: v + float(d.ImagePositionPatient[2])),
+        downwards,
+        feet_first,
+        feet_first_absolute,
+        wide,
+        sagittal,
+        lambda dataset: dataset.__delattr__("FrameOfReferenceUID"),
+    ],
+    ids=["absolute", "downwards", "feet first", "feet first absolute", "32 bits", "sagittal", "no frame"],
+)
 def test_the_same_dose_in_every_allowed_form(patient, small, change):
     edit(patient / "dose.dcm", change)
     np.testing.assert_allclose(read_case(patient).dose, read_case(small).dose, atol=2e-3)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda d: setattr(d, "DoseUnits", "RELATIVE"), "unit is RELATIVE"),
-    (lambda d: setattr(d, "DoseType", "ERROR"), "DoseType is ERROR"),
-    (lambda d: setattr(d, "DoseSummationType", "BEAM"), "dose of a beam, not of the plan"),
-    (lambda d: setattr(d, "DoseSummationType", "FRACTION"), "dose of a fraction"),
-    (lambda d: setattr(d, "DoseGridScaling", "0"), "DoseGridScaling is 0"),
-    (lambda d: setattr(d, "DoseGridScaling", "1"), "too high for Gy"),
-    (lambda d: delattr(d, "DoseGridScaling"), "DoseGridScaling is missing"),
-    (offsets(lambda d, v: v + 17), "begins with 17"),
-    (offsets(lambda d, v: v[:-1]), "expected 10 numbers"),
-    (offsets(lambda d, v: v**1.3), "mm apart"),
-    (offsets(lambda d, v: v * 0), "mm apart"),
-    (lambda d: setattr(d, "NumberOfFrames", 2**30), "cannot be"),
-    (lambda d: setattr(d, "Modality", "CT"), "dose"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: setattr(d, "DoseUnits", "RELATIVE"), "unit is RELATIVE"),
+        (lambda d: setattr(d, "DoseType", "ERROR"), "DoseType is ERROR"),
+        (lambda d: setattr(d, "DoseSummationType", "BEAM"), "dose of a beam, not of the plan"),
+        (lambda d: setattr(d, "DoseSummationType", "FRACTION"), "dose of a fraction"),
+        (lambda d: setattr(d, "DoseGridScaling", "0"), "DoseGridScaling is 0"),
+        (lambda d: setattr(d, "DoseGridScaling", "1"), "too high for Gy"),
+        (lambda d: delattr(d, "DoseGridScaling"), "DoseGridScaling is missing"),
+        (offsets(lambda d, v: v + 17), "begins with 17"),
+        (offsets(lambda d, v: v[:-1]), "expected 10 numbers"),
+        (offsets(lambda d, v: v**1.3), "mm apart"),
+        (offsets(lambda d, v: v * 0), "mm apart"),
+        (lambda d: setattr(d, "NumberOfFrames", 2**30), "cannot be"),
+        (lambda d: setattr(d, "Modality", "CT"), "dose"),
+    ],
+)
 def test_what_is_wrong_with_a_dose_is_named(patient, change, words):
     edit(patient / "dose.dcm", change)
     with pytest.raises(CaseError, match=rf"dose.dcm: .*{words}"):
@@ -256,14 +290,17 @@ def test_what_is_wrong_with_a_dose_is_named(patient, change, words):
 
 
 def test_dose_of_another_frame_is_refused_when_given_and_ignored_when_found(patient, small):
-    edit(patient / "dose.dcm", lambda d: (setattr(d, "FrameOfReferenceUID", "1.2.3"),
-                                          delattr(d, "ReferencedRTPlanSequence")))
+    edit(
+        patient / "dose.dcm",
+        lambda d: (setattr(d, "FrameOfReferenceUID", "1.2.3"), delattr(d, "ReferencedRTPlanSequence")),
+    )
     assert read_case(patient).dose is None
     with pytest.raises(CaseError, match="frame of reference is not the CT's"):
         read_case(small, dose=patient / "dose.dcm")
 
 
 # Structures and roles
+
 
 def named(path: Path, old: str, new: str) -> None:
     def change(dataset):
@@ -319,14 +356,20 @@ def test_points_and_open_lines_are_no_structure_and_empty_organs_are_said(patien
     assert "SpinalCord is empty; it was left out" in case.notes and "SpinalCord" not in case.rois
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda d: setattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData", [1, 2, 3, 4]), "4 coordinates"),
-    (lambda d: delattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData"), "a contour has no points"),
-    (lambda d: setattr(d.StructureSetROISequence[1], "ROINumber", 1), "ROI number 1 of 'PTV_5600'"),
-    (lambda d: setattr(d.StructureSetROISequence[0], "ReferencedFrameOfReferenceUID", "1.2"), "PTV_7000: .* frame of"),
-    (lambda d: setattr(d, "StructureSetROISequence", []), "it has no segments"),
-    (lambda d: setattr(d, "ROIContourSequence", []), "no PTV has any voxel"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: setattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData", [1, 2, 3, 4]), "4 coordinates"),
+        (lambda d: delattr(d.ROIContourSequence[0].ContourSequence[3], "ContourData"), "a contour has no points"),
+        (lambda d: setattr(d.StructureSetROISequence[1], "ROINumber", 1), "ROI number 1 of 'PTV_5600'"),
+        (
+            lambda d: setattr(d.StructureSetROISequence[0], "ReferencedFrameOfReferenceUID", "1.2"),
+            "PTV_7000: .* frame of",
+        ),
+        (lambda d: setattr(d, "StructureSetROISequence", []), "it has no segments"),
+        (lambda d: setattr(d, "ROIContourSequence", []), "no PTV has any voxel"),
+    ],
+)
 def test_what_is_wrong_with_structures_is_named(patient, change, words):
     edit(patient / "structures.dcm", change)
     with pytest.raises(DeepDoseError, match=rf"structures.dcm.*{words}"):
@@ -334,6 +377,7 @@ def test_what_is_wrong_with_structures_is_named(patient, change, words):
 
 
 # The predicted dose
+
 
 @pytest.fixture(scope="session")
 def predicted(small: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -381,8 +425,11 @@ def test_dicompyler_reads_the_predicted_dose_and_its_dvhs(predicted, small, monk
     case = read_case(small)
     numbers = {roi.ROINumber: roi.ROIName for roi in pydicom.dcmread(small / "structures.dcm").StructureSetROISequence}
     for dvh in parser.ds.DVHSequence:
-        included = [numbers[r.ReferencedROINumber] for r in dvh.DVHReferencedROISequence
-                    if r.DVHROIContributionType == "INCLUDED"]
+        included = [
+            numbers[r.ReferencedROINumber]
+            for r in dvh.DVHReferencedROISequence
+            if r.DVHROIContributionType == "INCLUDED"
+        ]
         if included == ["PTV_5600"]:
             mask = case.rois["PTV56"]
             assert [r.DVHROIContributionType for r in dvh.DVHReferencedROISequence] == ["INCLUDED", "EXCLUDED"]
@@ -417,14 +464,20 @@ def test_written_files_are_valid(phantom, predicted):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
     assert dciodvfy_errors(Path(__file__))  # it does find errors
-    for path in (phantom / "ct-001.dcm", phantom / "ct-128.dcm", phantom / "structures.dcm", phantom / "plan.dcm",
-                 phantom / "dose.dcm", predicted / "dose.dcm"):
+    for path in (
+        phantom / "ct-001.dcm",
+        phantom / "ct-128.dcm",
+        phantom / "structures.dcm",
+        phantom / "plan.dcm",
+        phantom / "dose.dcm",
+        predicted / "dose.dcm",
+    ):
         assert dciodvfy_errors(path) == [], path.name
 
 
 def test_phantom_is_a_clinical_study(phantom):
     """512x512, 2.5 mm, TG-263 names, a dose that is coarser and smaller than the CT; it reads without a question."""
-    from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+    from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
     ct = ct_of(phantom)
     assert ct.array.shape == (128, 512, 512) and ct.grid.spacing == pytest.approx((2.5, 0.9765, 0.9765))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from DeepDosePredictLib.core.errors import CaseError
-from DeepDosePredictLib.io.cases import find_cases, read_case
+from DeepDosePredictLib.app.sources import find_cases, read_case
+from DeepDosePredictLib.errors import CaseError
 from dicom_corruption import damaged_copy, outcome
 
 
@@ -32,7 +32,7 @@ def test_a_truncated_file_is_never_taken_for_whole(small, tmp_path, name):
     shutil.copytree(small, tmp_path / "cut")
     for n in range(140, len(data) - 1, len(data) // 9):
         (tmp_path / "cut" / name).write_bytes(data[:n])
-        source, = find_cases([tmp_path / "cut"])
+        (source,) = find_cases([tmp_path / "cut"])
         try:
             case = source.read()
         except CaseError as error:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core.errors import CaseError
-from DeepDosePredictLib.io.cases import find_cases, read_case
+from DeepDosePredictLib.app.sources import find_cases, read_case
+from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.io.dicom.index import safe_name
 from dicom_patient import edit, write_small_patient
 from synthetic import make_case, write_openkbp
@@ -49,8 +49,14 @@ def test_several_patients_in_one_folder_are_parted_by_their_references(tmp_path,
     merged(folder, write_small_patient(tmp_path / "c", "C"))
     (folder / "notes.txt").write_text("no DICOM")
     shutil.copy(folder / "ct-001.dcm", folder / "mr.dcm")
-    edit(folder / "mr.dcm", lambda d: (setattr(d, "Modality", "MR"), setattr(d, "SOPInstanceUID", "1.2.3"),
-                                       setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.4")))
+    edit(
+        folder / "mr.dcm",
+        lambda d: (
+            setattr(d, "Modality", "MR"),
+            setattr(d, "SOPInstanceUID", "1.2.3"),
+            setattr(d, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.4"),
+        ),
+    )
     sources = {source.name: source for source in find_cases([folder])}
     assert set(sources) == {"small", "B_2", "C"}
     assert all(len(source.study.ct) == 24 for source in sources.values())
@@ -62,7 +68,7 @@ def test_several_patients_in_one_folder_are_parted_by_their_references(tmp_path,
 def test_files_that_are_there_twice_count_once(patient, small, tmp_path):
     """A patient exported twice into one folder is one case; objects of one UID that differ are not taken for copies."""
     merged(patient, small)
-    source, = find_cases([patient])
+    (source,) = find_cases([patient])
     case, expected = source.read(), read_case(small)
     assert (case.ct == expected.ct).all() and (case.dose == expected.dose).all()
     assert any("27 copies of other files, e.g." in note for note in case.notes), case.notes
@@ -98,8 +104,10 @@ def test_several_ct_series_that_fit_are_listed(patient, tmp_path):
 
 
 def test_without_references_the_frame_of_reference_tells(patient, small):
-    edit(patient / "structures.dcm", lambda d: delattr(d.ReferencedFrameOfReferenceSequence[0],
-                                                       "RTReferencedStudySequence"))
+    edit(
+        patient / "structures.dcm",
+        lambda d: delattr(d.ReferencedFrameOfReferenceSequence[0], "RTReferencedStudySequence"),
+    )
     edit(patient / "dose.dcm", lambda d: delattr(d, "ReferencedRTPlanSequence"))
     (patient / "plan.dcm").unlink()
     case = read_case(patient)
@@ -109,6 +117,7 @@ def test_without_references_the_frame_of_reference_tells(patient, small):
 
 def test_references_to_another_modality_do_not_count_as_missing_slices(patient, small):
     """As of a structure set that was also drawn on an MR, which is not exported."""
+
     def also_mr(dataset):
         series = dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0].RTReferencedSeriesSequence
         mr, image = pydicom.Dataset(), pydicom.Dataset()
@@ -128,9 +137,14 @@ def test_ct_of_another_series_in_the_same_frame_is_taken_with_a_note(patient):
 
 def test_a_dose_may_refer_to_the_structure_set_itself(patient):
     uid = pydicom.dcmread(patient / "structures.dcm").SOPInstanceUID
-    edit(patient / "dose.dcm", lambda d: (delattr(d, "ReferencedRTPlanSequence"),
-                                          refer(d, "ReferencedStructureSetSequence", uid),
-                                          delattr(d, "FrameOfReferenceUID")))
+    edit(
+        patient / "dose.dcm",
+        lambda d: (
+            delattr(d, "ReferencedRTPlanSequence"),
+            refer(d, "ReferencedStructureSetSequence", uid),
+            delattr(d, "FrameOfReferenceUID"),
+        ),
+    )
     assert read_case(patient).dose is not None
 
 
@@ -185,10 +199,19 @@ def test_names_never_leave_the_output_folder(patient_id):
     assert all(c.isascii() and (c.isalnum() or c in "_.-") for c in name) and len(name) <= 61
 
 
-@pytest.mark.parametrize(("patient_id", "name"), [
-    ("../../etc/passwd", "etc_passwd"), ("..", ""), ("CON", "_CON"), ("nul.txt", "_nul.txt"),
-    ("Müller^Eva", "Muller_Eva"), ("C:\\x", "C_x"), ("HN-01.2", "HN-01.2"), ("", ""),
-])
+@pytest.mark.parametrize(
+    ("patient_id", "name"),
+    [
+        ("../../etc/passwd", "etc_passwd"),
+        ("..", ""),
+        ("CON", "_CON"),
+        ("nul.txt", "_nul.txt"),
+        ("Müller^Eva", "Muller_Eva"),
+        ("C:\\x", "C_x"),
+        ("HN-01.2", "HN-01.2"),
+        ("", ""),
+    ],
+)
 def test_safe_names(patient_id, name):
     assert safe_name(patient_id) == name
 

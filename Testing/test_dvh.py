@@ -11,14 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from DeepDosePredictLib.core import dvh
-from DeepDosePredictLib.core.dvh import OversampledDose, StructureDose
-from DeepDosePredictLib.core.metrics import Metric
+from DeepDosePredictLib.dvh import oversampled as dvh
+from DeepDosePredictLib.dvh.metrics import Metric
+from DeepDosePredictLib.dvh.oversampled import OversampledDose, StructureDose
 from DeepDosePredictLib.io.openkbp import read_openkbp
 
 SHAPE = st.tuples(*[st.integers(1, 4)] * 3)
-METRICS = {"D99pct_gy": "D99%", "D95pct_gy": "D95%", "D1pct_gy": "D1%", "D0.1cc_gy": "D0.1cc", "D2cc_gy": "D2cc",
-           "V20Gy_pct": "V20Gy", "V50Gy_pct": "V50Gy"}
+METRICS = {
+    "D99pct_gy": "D99%",
+    "D95pct_gy": "D95%",
+    "D1pct_gy": "D1%",
+    "D0.1cc_gy": "D0.1cc",
+    "D2cc_gy": "D2cc",
+    "V20Gy_pct": "V20Gy",
+    "V50Gy_pct": "V50Gy",
+}
 # Its curve has a plateau at exactly 1 %, where rounding decides (named in the README of the reference results).
 PLATEAU = ("pt_204", "Brainstem", "D1pct_gy")
 
@@ -67,7 +74,8 @@ def test_ramp_in_a_box_has_closed_forms(gradient, length, percent):
     assert structure.metric(Metric("D%", percent)) == pytest.approx(expected, abs=0.26 * gradient)
     assert structure.metric(Metric("V", expected)) == pytest.approx(percent, abs=100 / (2 * length))
     assert structure.metric(Metric("Dcc", percent / 100 * structure.volume_cc)) == pytest.approx(
-        expected, abs=0.26 * gradient)
+        expected, abs=0.26 * gradient
+    )
 
 
 @given(doses(), st.data())
@@ -167,8 +175,9 @@ def reference_cases(shared, validation_patients):
         case, key = cases[row["patient"]], (row["patient"], row["roi"])
         source = OversampledDose(case.dose, case.voxel_volume_mm3)
         box = tuple(slice(0, n) for n in case.shape)
-        results.append((*key, row, np.array(curves[key]), source.samples_of_voxels(box, case.rois[row["roi"]]),
-                        source.highest))
+        results.append(
+            (*key, row, np.array(curves[key]), source.samples_of_voxels(box, case.rois[row["roi"]]), source.highest)
+        )
     assert len(results) == 41
     return results
 
@@ -185,7 +194,10 @@ def test_slicerrts_metrics(reference_cases):
             if (patient, roi, column) != PLATEAU:
                 tolerance = 0.01 if column.endswith("pct") and column.startswith("V") else 0.02
                 assert structure.metric(Metric.parse(text)) == pytest.approx(float(row[column]), abs=tolerance), (
-                    patient, roi, column)
+                    patient,
+                    roi,
+                    column,
+                )
 
 
 def test_slicerrts_curves(reference_cases):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.geometry import Grid, Volume, reslice, transformed
+from DeepDosePredictLib.geometry.grid import Grid, Volume, reslice, transformed
 
 SLOPES = np.array([0.3, -0.2, 0.5])
 
@@ -28,8 +28,12 @@ def field(grid: Grid) -> np.ndarray:
     return (transformed(grid.ijk_to_ras, np.stack((i, j, k), 1)) @ SLOPES).reshape(grid.shape).astype(np.float32)
 
 
-@given(st.permutations((0, 1, 2)), st.tuples(*[st.sampled_from((-1, 1))] * 3), st.sampled_from((0.0, 30.0)),
-       st.tuples(*[st.floats(0.5, 3)] * 3))
+@given(
+    st.permutations((0, 1, 2)),
+    st.tuples(*[st.sampled_from((-1, 1))] * 3),
+    st.sampled_from((0.0, 30.0)),
+    st.tuples(*[st.floats(0.5, 3)] * 3),
+)
 @settings(max_examples=60, deadline=None)
 def test_linear_fields_are_interpolated_exactly_on_grids_of_any_orientation(axes, signs, degrees, spacing):
     source = Grid((30, 30, 30), turned(axes, signs, (2.0, 2.5, 3.0), degrees=degrees))

@@ -8,21 +8,41 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from DeepDosePredictLib.io.report import DISCLAIMER, Pictures
-from DeepDosePredictLib.io.report.cohort import MIN_PATIENTS, Distribution, metrics, scores
-from DeepDosePredictLib.io.report.html import cohort_page, patient_page
-from DeepDosePredictLib.io.result import MetricValue, Result
+from DeepDosePredictLib.report import DISCLAIMER, Pictures
+from DeepDosePredictLib.report.cohort import MIN_PATIENTS, Distribution, metrics, scores
+from DeepDosePredictLib.report.html import cohort_page, patient_page
+from DeepDosePredictLib.report.result import MetricValue, Result
 
 EVIL = '"><script>alert(1)</script>&<img src=x onerror=alert(2)>$x_{'
 
 
-def result(name: str = "pt_1", shift: float = 0.0, *, reference: bool = True, structure: str = "Larynx",
-           warnings: tuple[str, ...] = ()) -> Result:
-    values = [MetricValue(structure, "mean", "Gy", 40.0 if reference else None, 40.0 + shift),
-              MetricValue("PTV70", "D95%", "Gy", 66.5 if reference else None, 66.0 + shift / 10)]
+def result(
+    name: str = "pt_1",
+    shift: float = 0.0,
+    *,
+    reference: bool = True,
+    structure: str = "Larynx",
+    warnings: tuple[str, ...] = (),
+) -> Result:
+    values = [
+        MetricValue(structure, "mean", "Gy", 40.0 if reference else None, 40.0 + shift),
+        MetricValue("PTV70", "D95%", "Gy", 66.5 if reference else None, 66.0 + shift / 10),
+    ]
     errors = (2.0 + abs(shift), 1.0 + abs(shift)) if reference else (None, None)
-    return Result(name, "key", "model 3", "ab" * 32, "0.1.0", "2026-01-01T00:00:00+00:00", 0.5, "cpu", warnings,
-                  *errors, values, {"dose.nrrd": 1, "report.html": 2})
+    return Result(
+        name,
+        "key",
+        "model 3",
+        "ab" * 32,
+        "0.1.0",
+        "2026-01-01T00:00:00+00:00",
+        0.5,
+        "cpu",
+        warnings,
+        *errors,
+        values,
+        {"dose.nrrd": 1, "report.html": 2},
+    )
 
 
 class Page(HTMLParser):

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from config import read_config
-from data import Plans, Sample, cache_patients
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.errors import DeepDoseError
+from deepdose_training.configuration import read_config
+from deepdose_training.dataset import Plans, Sample, cache_patients
+from deepdose_training.import_cohort import main
+from deepdose_training.train import train
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
-from import_dicom import main
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 from synthetic import make_case, write_openkbp
-from train import train
 
 
 def prescribed(case, level: float = 70.0):
@@ -49,8 +49,12 @@ def run(cohort: Path, cache: Path, *options: str) -> dict[str, dict]:
 def test_what_is_left_out_is_told(cohort, tmp_path, capsys):
     rows = run(cohort, tmp_path)
     assert {name for name, row in rows.items() if row["status"] == "kept"} == {"pt_1", "pt_2"}
-    reasons = {"no-dose": "no reference dose", "boost": "20% of its prescription", "other-levels": "PTV54",
-               "damaged": "ct.nrrd"}
+    reasons = {
+        "no-dose": "no reference dose",
+        "boost": "20% of its prescription",
+        "other-levels": "PTV54",
+        "damaged": "ct.nrrd",
+    }
     assert all(words in rows[name]["reason"] for name, words in reasons.items())
     assert "not contoured: Esophagus, Larynx" in rows["pt_1"]["notes"]
     printed = capsys.readouterr().out
@@ -74,8 +78,14 @@ network: {{widths: [4, 4, 4], growth: 4, head_channels: 4, norm: group, group_si
 precision: 32-true
 data: {{train: {tmp_path / "cache"}, validation: {tmp_path / "cache"}, cache: {tmp_path / "other"}}}
 """)
-    model = train(read_config(config), tmp_path / "run", accelerator="cpu", devices=1, enable_progress_bar=False,
-                  enable_model_summary=False)
+    model = train(
+        read_config(config),
+        tmp_path / "run",
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     assert model.is_file()
 
 

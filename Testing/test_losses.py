@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core.bitmask import RoiMask, to_tensor
-from DeepDosePredictLib.core.goals import Goal, read_goals
-from DeepDosePredictLib.core.metrics import Metric, cumulative_dvh
+from deepdose_training.losses import CDMLoss, DoseLoss, DVHLoss, Structures, ValueDVHLoss, mae, mse
+from DeepDosePredictLib.dvh.goals import Goal, read_goals
+from DeepDosePredictLib.dvh.metrics import Metric, cumulative_dvh
+from DeepDosePredictLib.patient.roi_mask import RoiMask, to_tensor
 from DeepDosePredictLib.resources import GOALS
-from losses import CDMLoss, DoseLoss, DVHLoss, Structures, ValueDVHLoss, mae, mse
 
 SHAPE = (4, 5, 6)
 VOLUME = 40.0  # mm3: 0.1 cc are 2.5 voxels
@@ -44,9 +44,11 @@ def test_mse_and_mae_average_over_the_dose_mask():
     assert mse(predicted, reference, s) == pytest.approx((1 + 4 + 9 + 36) / 4)
 
 
-@pytest.mark.parametrize("loss", [mse, mae, DVHLoss(bin_gy=2.0), ValueDVHLoss(), CDMLoss("openkbp"),
-                                  CDMLoss("head-and-neck", temperature_gy=3.0)],
-                         ids=lambda loss: getattr(loss, "__name__", type(loss).__name__))
+@pytest.mark.parametrize(
+    "loss",
+    [mse, mae, DVHLoss(bin_gy=2.0), ValueDVHLoss(), CDMLoss("openkbp"), CDMLoss("head-and-neck", temperature_gy=3.0)],
+    ids=lambda loss: getattr(loss, "__name__", type(loss).__name__),
+)
 def test_gradients_against_finite_differences(loss):
     s = structures(two_rois(), outside=3)
     reference, predicted = doses(1), doses(2).requires_grad_()
@@ -96,8 +98,10 @@ def test_differentiable_dvh_of_uniform_doses():
     assert float(DVHLoss(steepness=8.0)(a, b, structures(masks))) == pytest.approx(10 / 81, rel=1e-3)
 
 
-@given(st.sampled_from(["D99%", "D95%", "D1%", "D50%", "D100%", "D0%", "D0.1cc", "D2cc", "D500cc", "mean"]),
-       st.integers(0, 99))
+@given(
+    st.sampled_from(["D99%", "D95%", "D1%", "D50%", "D100%", "D0%", "D0.1cc", "D2cc", "D500cc", "mean"]),
+    st.integers(0, 99),
+)
 @settings(deadline=None)
 def test_d_metrics_equal_the_hard_metric(text, seed):
     d = torch.from_numpy(np.random.default_rng(seed).uniform(0, 75, np.random.default_rng(seed).integers(1, 200)))

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.goals import Goal, read_goals
-from DeepDosePredictLib.core.metrics import Metric, PatientScore, cumulative_dvh, dvh_score
-from DeepDosePredictLib.evaluation import evaluate
+from DeepDosePredictLib.app.evaluation import evaluate
+from DeepDosePredictLib.dvh.goals import Goal, read_goals
+from DeepDosePredictLib.dvh.metrics import Metric, PatientScore, cumulative_dvh, dvh_score
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_dose, read_dose_mask, to_case_axes
 
 finite_doses = arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 80))
@@ -70,9 +70,13 @@ def test_goals(tmp_path):
     goal = Goal("SpinalCord", Metric.parse("D0.03cc"), "<=", 45.0)
     assert goal.met(45.0) and not goal.met(45.1)
     assert Goal("SpinalCord", Metric.parse("mean")).met(3.0) is None
-    for entry in ({"structure": "A", "metric": "D95%", "goal": ">= 60 %"}, {"structure": "A", "metric": "Dmax"},
-                  {"structure": "A", "metric": "mean", "limit": 3}, {"metric": "mean"},
-                  {"structure": "A", "metric": "mean", "weight": -1}):
+    for entry in (
+        {"structure": "A", "metric": "D95%", "goal": ">= 60 %"},
+        {"structure": "A", "metric": "Dmax"},
+        {"structure": "A", "metric": "mean", "limit": 3},
+        {"metric": "mean"},
+        {"structure": "A", "metric": "mean", "weight": -1},
+    ):
         path = tmp_path / "goals.json"
         path.write_text(json.dumps({"goals": [entry]}))
         with pytest.raises(DeepDoseError, match=r"goals\.json"):
@@ -98,8 +102,11 @@ def test_official_scores(shared, validation_patients):
         assert patients[row[""]]["dose_error"] == pytest.approx(float(row["dose_error"]), abs=1e-6)
     for name, key in (("reference", "reference_metrics.csv"), ("predicted", "shifted_metrics.csv")):
         for row in _rows(folder / key):
-            ours = {f"{roi}.{metric}": value[name] for roi, metrics in patients[row[""]]["metrics"].items()
-                    for metric, value in metrics.items()}
+            ours = {
+                f"{roi}.{metric}": value[name]
+                for roi, metrics in patients[row[""]]["metrics"].items()
+                for metric, value in metrics.items()
+            }
             theirs = {column: float(value) for column, value in row.items() if column and value}
             assert ours.keys() == theirs.keys()
             assert ours == pytest.approx(theirs, abs=1e-6)

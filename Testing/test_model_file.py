@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from DeepDosePredictLib.core.channels import ChannelSpec
-from DeepDosePredictLib.core.errors import ModelError
-from DeepDosePredictLib.core.model_file import FORMAT, load_model, load_planner, planner_hash, read_contract
-from DeepDosePredictLib.core.planner import untrained_planner
-from DeepDosePredictLib.models import find_model, installed_models
+from DeepDosePredictLib.errors import ModelError
+from DeepDosePredictLib.model.channels import ChannelSpec
+from DeepDosePredictLib.model.installed import find_model, installed_models
+from DeepDosePredictLib.model.model_file import FORMAT, load_model, load_planner, planner_hash, read_contract
+from DeepDosePredictLib.planner.planner import untrained_planner
 from synthetic import make_model
 
 
@@ -32,11 +32,17 @@ def test_planner_goes_with_the_model(tmp_path):
     path = make_model(tmp_path / "m.safetensors", spec=ChannelSpec(("ct", "beam_dose"), gantry_angles=(0, 180)))
     weights = load_planner(path).state_dict()
     assert all(torch.equal(load_model(path).planner.state_dict()[name], weights[name]) for name in weights)
-    without = rewritten(path, tmp_path / "without.safetensors",
-                        change_weights=lambda w: [w.pop(name) for name in list(w) if name.startswith("planner.")])
+    without = rewritten(
+        path,
+        tmp_path / "without.safetensors",
+        change_weights=lambda w: [w.pop(name) for name in list(w) if name.startswith("planner.")],
+    )
     part = rewritten(path, tmp_path / "part.safetensors", change_weights=lambda w: w.pop("planner.tissue"))
-    odd = rewritten(path, tmp_path / "odd.safetensors",
-                    change_weights=lambda w: w.update({"planner.tissue": w["planner.tissue"] * float("nan")}))
+    odd = rewritten(
+        path,
+        tmp_path / "odd.safetensors",
+        change_weights=lambda w: w.update({"planner.tissue": w["planner.tissue"] * float("nan")}),
+    )
     # as before planners were learned
     assert planner_hash(load_model(without).planner) == planner_hash(untrained_planner())
     with pytest.raises(ModelError, match=r"part\.safetensors: its weights do not fit"):
@@ -82,26 +88,29 @@ def _metadata(path):
         return file.metadata()
 
 
-@pytest.mark.parametrize("change", [
-    lambda c: c.pop("channels"),
-    lambda c: c.update(architecture="ResNet"),
-    lambda c: c.update(grid=[128, 128]),
-    lambda c: c.update(grid=[10**9, 128, 128]),
-    lambda c: c.update(surprise=1),
-    lambda c: c.update(others=7),
-    lambda c: c.update(deliverable=2),
-    lambda c: c.update(deliverable=0.5),
-    lambda c: c.update(planned=0.5),
-    lambda c: c.update(planned="much"),
-    lambda c: c.update(others=[c["network"]] * 10**3),
-    lambda c: c.update(others=[c["network"] | {"in_channels": 3}]),
-    lambda c: c["network"].update(base_channel=99),
-    lambda c: c["network"].update(widths=[10**6] * 3),
-    lambda c: c["network"].update(in_channels=7),
-    lambda c: c["network"].update(norm="__import__('os')"),
-    lambda c: c["channels"].update(names=["ct", "secret"]),
-    lambda c: c["channels"].update(prescription=-1),
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c.pop("channels"),
+        lambda c: c.update(architecture="ResNet"),
+        lambda c: c.update(grid=[128, 128]),
+        lambda c: c.update(grid=[10**9, 128, 128]),
+        lambda c: c.update(surprise=1),
+        lambda c: c.update(others=7),
+        lambda c: c.update(deliverable=2),
+        lambda c: c.update(deliverable=0.5),
+        lambda c: c.update(planned=0.5),
+        lambda c: c.update(planned="much"),
+        lambda c: c.update(others=[c["network"]] * 10**3),
+        lambda c: c.update(others=[c["network"] | {"in_channels": 3}]),
+        lambda c: c["network"].update(base_channel=99),
+        lambda c: c["network"].update(widths=[10**6] * 3),
+        lambda c: c["network"].update(in_channels=7),
+        lambda c: c["network"].update(norm="__import__('os')"),
+        lambda c: c["channels"].update(names=["ct", "secret"]),
+        lambda c: c["channels"].update(prescription=-1),
+    ],
+)
 def test_impossible_contracts(tmp_path, tiny_model, change):
     path = rewritten(tiny_model, tmp_path / "odd.safetensors", change)
     with pytest.raises(ModelError, match=r"odd\.safetensors: its contract cannot be read"):

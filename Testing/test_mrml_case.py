@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from clinical import clinical_grid, clinical_nodes
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.metrics import dose_error
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.core.rois import DOSE_MASK
+from DeepDosePredictLib.dvh.metrics import dose_error
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
+from DeepDosePredictLib.patient.rois import DOSE_MASK
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from mrml_scene import lps_grid, oriented_image, slicer
 from synthetic import ball
 
@@ -27,8 +27,11 @@ def patient(scene, *, without: tuple[str, ...] = (), **masks: np.ndarray):
     """(CT, segmentation): a cylinder of water with nested PTVs, a cord and both parotids."""
     body = np.broadcast_to(ball(GRID[1:], (32, 32), 22), GRID)
     structures = {
-        "PTV70": ball(GRID, (20, 30, 32), 3), "PTV56": ball(GRID, (20, 30, 32), 6),
-        "LeftParotid": ball(GRID, (22, 30, 44), 3), "RightParotid": ball(GRID, (22, 30, 20), 3), **masks,
+        "PTV70": ball(GRID, (20, 30, 32), 3),
+        "PTV56": ball(GRID, (20, 30, 32), 6),
+        "LeftParotid": ball(GRID, (22, 30, 44), 3),
+        "RightParotid": ball(GRID, (22, 30, 20), 3),
+        **masks,
     }
     structures = {name: mask for name, mask in structures.items() if name not in without}
     ct = scene.volume(np.where(body, 40, -1000).astype(np.int16), PLACE, "CT")
@@ -36,8 +39,10 @@ def patient(scene, *, without: tuple[str, ...] = (), **masks: np.ndarray):
 
 
 def names_of(segmentation) -> dict[str, tuple[str, ...]]:
-    ids = [segmentation.GetSegmentation().GetNthSegmentID(n)
-           for n in range(segmentation.GetSegmentation().GetNumberOfSegments())]
+    ids = [
+        segmentation.GetSegmentation().GetNthSegmentID(n)
+        for n in range(segmentation.GetSegmentation().GetNumberOfSegments())
+    ]
     return {name: (name,) for name in ids}
 
 
@@ -57,13 +62,17 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
         assert all((same.rois[roi] == case.rois[roi]).all() for roi in case.rois.present())
         assert same.spacing == pytest.approx(case.spacing)
         own = predictor.predict(case).dose
-        moved.append(dose_error(case.dose, predictor.predict(same).dose, case.dose_mask)
-                     - dose_error(case.dose, own, case.dose_mask))
+        moved.append(
+            dose_error(case.dose, predictor.predict(same).dose, case.dose_mask)
+            - dose_error(case.dose, own, case.dose_mask)
+        )
         del roles[DOSE_MASK]
         other, _ = caseFromNodes(ct, segmentation, roles, dose)
         common = other.dose_mask & case.dose_mask
-        derived.append(dose_error(case.dose * common, predictor.predict(other).dose * common, common)
-                       - dose_error(case.dose * common, own * common, common))
+        derived.append(
+            dose_error(case.dose * common, predictor.predict(other).dose * common, common)
+            - dose_error(case.dose * common, own * common, common)
+        )
     assert abs(np.mean(moved)) <= 0.05
     assert abs(np.mean(derived)) <= 0.4  # issue "Accuracy" trains for this
 
@@ -71,8 +80,9 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
 def test_clinical_phantom_keeps_volumes_and_places(scene):
     """A 5 degrees oblique, finer CT of the phantom gives the phantom's structures back on the model grid."""
     phantom = head_and_neck_phantom()
-    ct, segmentation, dose = clinical_nodes(scene, phantom, clinical_grid(phantom, shape=(128, 256, 256),
-                                                                          spacing=(2.5, 1.953, 1.953)))
+    ct, segmentation, dose = clinical_nodes(
+        scene, phantom, clinical_grid(phantom, shape=(128, 256, 256), spacing=(2.5, 1.953, 1.953))
+    )
     case, grid = caseFromNodes(ct, segmentation, names_of(segmentation), dose)
     source = lps_grid(phantom.spacing, phantom.origin)
     for roi in phantom.rois.present():
@@ -81,8 +91,9 @@ def test_clinical_phantom_keeps_volumes_and_places(scene):
         before, after = np.argwhere(phantom.rois[roi]), np.argwhere(case.rois[roi])
         volumes = len(before) * phantom.voxel_volume_mm3, len(after) * case.voxel_volume_mm3
         assert volumes[1] == pytest.approx(volumes[0], rel=0.05), roi
-        places = [(matrix @ [*points.mean(0)[::-1], 1])[:3] for matrix, points in ((source, before),
-                                                                                   (grid.ijk_to_ras, after))]
+        places = [
+            (matrix @ [*points.mean(0)[::-1], 1])[:3] for matrix, points in ((source, before), (grid.ijk_to_ras, after))
+        ]
         assert np.abs(places[0] - places[1]).max() < 1.0, roi
     assert case.notes == ()
 
@@ -101,7 +112,8 @@ def test_several_segments_of_one_role_are_united(scene):
     roles = {"PTV70": ("PTV70", "PTVn")}
     case, _ = caseFromNodes(ct, segmentation, roles)
     assert case.rois["PTV70"].sum() * case.voxel_volume_mm3 == pytest.approx(
-        2 * ball(GRID, (20, 30, 32), 3).sum() * np.prod(SPACING), rel=0.05)
+        2 * ball(GRID, (20, 30, 32), 3).sum() * np.prod(SPACING), rel=0.05
+    )
 
 
 def test_small_structure_is_not_lost(scene):
@@ -110,7 +122,6 @@ def test_small_structure_is_not_lost(scene):
     ct, segmentation = patient(scene)
     tiny = np.zeros((20, 40, 40), bool)
     tiny[9:11, 19:22, 19:22] = True
-
 
     segment = slicer.vtkSegment()
     segment.SetName("Larynx")
@@ -141,8 +152,11 @@ def test_empty_organ_is_left_out_and_empty_targets_are_an_error(scene):
 
 def test_ct_that_ends_inside_the_neck(scene):
     ct, segmentation = patient(scene)
-    cut = scene.volume(slicer.util.arrayFromVolume(ct)[18:].copy(), PLACE @ np.array(
-        [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 18], [0, 0, 0, 1.0]]), "Short CT")
+    cut = scene.volume(
+        slicer.util.arrayFromVolume(ct)[18:].copy(),
+        PLACE @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 18], [0, 0, 0, 1.0]]),
+        "Short CT",
+    )
     case, grid = caseFromNodes(cut, segmentation, names_of(segmentation))
     assert any("beyond the end of Short CT" in note for note in case.notes)
     heights = grid.ijk_to_ras[2, 3] + grid.ijk_to_ras[2, 2] * np.flatnonzero(case.dose_mask.any((1, 2)))
@@ -192,9 +206,14 @@ def test_ct_not_in_hu_or_of_another_patient_is_refused(scene):
         caseFromNodes(ct, segmentation, names_of(segmentation))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda dose: dose * 100, "cGy"), (lambda dose: dose * np.nan, "NaN"), (lambda dose: dose * 0, "0 everywhere"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda dose: dose * 100, "cGy"),
+        (lambda dose: dose * np.nan, "NaN"),
+        (lambda dose: dose * 0, "0 everywhere"),
+    ],
+)
 def test_unusable_reference_doses_are_refused(scene, change, words):
     ct, segmentation = patient(scene)
     dose = np.full(GRID, 70, np.float32)

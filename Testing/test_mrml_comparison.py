@@ -12,9 +12,9 @@ from mrml_scene import Scene, lps_grid
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 import slicerrt_standin  # noqa: E402
-from DeepDosePredictLib.core.errors import DeepDoseError  # noqa: E402
-from DeepDosePredictLib.core.goals import Goal  # noqa: E402
-from DeepDosePredictLib.core.metrics import Metric  # noqa: E402
+from DeepDosePredictLib.dvh.goals import Goal  # noqa: E402
+from DeepDosePredictLib.dvh.metrics import Metric  # noqa: E402
+from DeepDosePredictLib.errors import DeepDoseError  # noqa: E402
 from DeepDosePredictLib.mrml.comparison import (  # noqa: E402
     comparisonRows,
     comparisonTable,
@@ -87,16 +87,20 @@ def patient(scene):
 def shown(table_node) -> list[dict[str, str]]:
     table = table_node.GetTable()
     names = [table.GetColumnName(c) for c in range(table.GetNumberOfColumns())]
-    return [{name: table.GetValue(r, c).ToString() for c, name in enumerate(names)}
-            for r in range(table.GetNumberOfRows())]
+    return [
+        {name: table.GetValue(r, c).ToString() for c, name in enumerate(names)} for r in range(table.GetNumberOfRows())
+    ]
 
 
-@pytest.mark.parametrize(("text", "metrics"), [
-    ("D2%, V20Gy, D0.03cc", ["D2%", "V20Gy", "D0.03cc"]),
-    ("D2% V20Gy;mean", ["D2%", "V20Gy", "mean"]),
-    (" D 0.1 cc,, d2%, D2% ", ["D0.1cc", "D2%"]),
-    ("", []),
-])
+@pytest.mark.parametrize(
+    ("text", "metrics"),
+    [
+        ("D2%, V20Gy, D0.03cc", ["D2%", "V20Gy", "D0.03cc"]),
+        ("D2% V20Gy;mean", ["D2%", "V20Gy", "mean"]),
+        (" D 0.1 cc,, d2%, D2% ", ["D0.1cc", "D2%"]),
+        ("", []),
+    ],
+)
 def test_metrics_from_text(text, metrics):
     assert [str(metric) for metric in parseMetrics(text)] == metrics
 
@@ -109,9 +113,15 @@ def test_a_wrong_metric_is_named(text, wrong):
 
 def test_rows_are_usual_metrics_goals_and_what_was_asked_for(patient):
     assert [(row.structure, str(row.metric), row.goal is not None) for row in patient.rows("D2%; D95%")] == [
-        ("PTV, high", "D99%", False), ("PTV, high", "D95%", True), ("PTV, high", "D1%", False),
-        ("PTV, high", "V65Gy", True), ("PTV, high", "D2%", False),
-        ("stem", "D0.1cc", False), ("stem", "mean", True), ("stem", "D50%", False), ("stem", "D2%", False),
+        ("PTV, high", "D99%", False),
+        ("PTV, high", "D95%", True),
+        ("PTV, high", "D1%", False),
+        ("PTV, high", "V65Gy", True),
+        ("PTV, high", "D2%", False),
+        ("stem", "D0.1cc", False),
+        ("stem", "mean", True),
+        ("stem", "D50%", False),
+        ("stem", "D2%", False),
         ("stem", "D95%", False),
     ]
 
@@ -177,9 +187,18 @@ def test_csv(patient, tmp_path):
     assert header["# Model"] == PROVENANCE["Model"] and header["# DoseUnit"] == "Gy"
     assert header["# Warnings"] == "one; two"
     assert all(line.startswith("# ") for line in path.read_text(encoding="utf-8").splitlines()[:n])
-    assert cells[n] == ["structure", "metric", "unit", "reference", "predicted", "difference", "goal",
-                        "reference_meets_goal", "predicted_meets_goal"]
-    for written, row in zip(cells[n + 1:], comparisonRows(table), strict=True):
+    assert cells[n] == [
+        "structure",
+        "metric",
+        "unit",
+        "reference",
+        "predicted",
+        "difference",
+        "goal",
+        "reference_meets_goal",
+        "predicted_meets_goal",
+    ]
+    for written, row in zip(cells[n + 1 :], comparisonRows(table), strict=True):
         for text, value in zip(written, row.values(), strict=True):
             expected = {None: "", True: "yes", False: "no"}.get(value) if value in (None, True, False) else value
             assert text == expected or float(text) == value

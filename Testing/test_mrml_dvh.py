@@ -12,9 +12,9 @@ from mrml_scene import Scene, lps_grid, oriented_image
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 import slicerrt_standin  # noqa: E402
-from DeepDosePredictLib.core.dvh import OversampledDose  # noqa: E402
-from DeepDosePredictLib.core.errors import DeepDoseError  # noqa: E402
-from DeepDosePredictLib.core.metrics import Metric  # noqa: E402
+from DeepDosePredictLib.dvh.metrics import Metric  # noqa: E402
+from DeepDosePredictLib.dvh.oversampled import OversampledDose  # noqa: E402
+from DeepDosePredictLib.errors import DeepDoseError  # noqa: E402
 from DeepDosePredictLib.io.openkbp import read_openkbp  # noqa: E402
 from DeepDosePredictLib.mrml.charts import dvhChart, removeRun, runNodes  # noqa: E402
 from DeepDosePredictLib.mrml.dvh import DvhSettings, computeDvhs  # noqa: E402
@@ -222,7 +222,10 @@ def test_chart(patient):
         patient.segmentation.GetSegmentation().GetSegment(name).SetColor(*color)
     chart = dvhChart(patient.dvhs(), "Run")
     assert (chart.GetTitle(), chart.GetXAxisTitle(), chart.GetYAxisTitle()) == (
-        "Dose Volume Histogram", "Dose [Gy]", "Fractional volume [%]")
+        "Dose Volume Histogram",
+        "Dose [Gy]",
+        "Fractional volume [%]",
+    )
     assert chart.GetXAxisRange()[1] >= 1.3 * 70
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
     assert [s.GetName() for s in series] == ["PTV70", "PTV70, predicted", "Brainstem", "Brainstem, predicted"]
@@ -246,8 +249,12 @@ def test_slicerrt_is_used_where_it_is_and_agrees(patient, slicer_rt):
     patient.segmentation.GetSegmentation().GetSegment("Brainstem").SetName("Hirnstamm")
     theirs, ours = patient.dvhs(settings=DvhSettings(0.01, 0.01)), patient.dvhs(slicerRtLogic=None)
     assert theirs.method.startswith("SlicerRT") and "own DVH" in ours.method
-    assert slicer_rt.calls == [("Clinical", "PTV70"), ("Clinical", "Brainstem"), ("Prediction", "PTV70"),
-                               ("Prediction", "Brainstem")]
+    assert slicer_rt.calls == [
+        ("Clinical", "PTV70"),
+        ("Clinical", "Brainstem"),
+        ("Prediction", "PTV70"),
+        ("Prediction", "Brainstem"),
+    ]
     assert set(theirs.curves) == set(ours.curves) and not theirs.warnings
     for key, curve in theirs.curves.items():
         assert curve.name == ours.curves[key].name
@@ -282,7 +289,8 @@ def test_slicerrt_with_bad_segments(patient, slicer_rt):
     before = patient.scene.node_names()
     dvhs = patient.dvhs(["Negative", "Empty", "PTV70", "no such ID", "Brainstem"])
     assert set(dvhs.curves) == {(label, name) for label in patient.doses for name in ("PTV70", "Brainstem")} | {
-        ("Predicted", "Negative")}
+        ("Predicted", "Negative")
+    }
     assert "negative dose values" in dvhs.failures["Reference", "Negative"]
     assert not slicer_rt.silent and not dvhs.parameterNode.GetDisableModifiedEvent()
     assert dvhs.parameterNode.GetMetricsTableNode().GetTable().GetNumberOfRows() == 5
@@ -333,7 +341,10 @@ def test_slicerrts_chart_shows_the_same(patient, slicer_rt):
     for n in range(4):
         theirs, ours = chart.GetNthPlotSeriesNode(n), own.GetNthPlotSeriesNode(n)
         assert (theirs.GetName(), theirs.GetLineStyle(), theirs.GetColor()) == (
-            ours.GetName(), ours.GetLineStyle(), ours.GetColor())
+            ours.GetName(),
+            ours.GetLineStyle(),
+            ours.GetColor(),
+        )
         assert slicer_rt.GetPlotSeriesNodeForTable(chart, theirs.GetTableNode()) is theirs
     metrics = dvhs.parameterNode.GetMetricsTableNode().GetTable()
     assert [metrics.GetValue(row, 0).ToInt() for row in range(4)] == [1] * 4

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clinical import rotation
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.geometry import Grid, Volume, averaged, transformed
-from DeepDosePredictLib.model_grid import SPACING, model_grid
-from DeepDosePredictLib.model_grid import lps_grid as centred_grid
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.geometry.grid import Grid, Volume, averaged, transformed
+from DeepDosePredictLib.geometry.model_grid import SPACING, model_grid
+from DeepDosePredictLib.geometry.model_grid import lps_grid as centred_grid
+from DeepDosePredictLib.geometry.shapes import LabelmapShape
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
 from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
 from DeepDosePredictLib.mrml.segments import segmentShape
-from DeepDosePredictLib.shapes import LabelmapShape
 from mrml_scene import lps_grid, oriented_image, slicer, vtk
 from synthetic import ball
 
@@ -152,8 +152,11 @@ def test_closed_surfaces(scene, degrees):
     assert np.abs(centroid(mask, grid) - (10, 20, 30)).max() < 0.3
 
 
-@pytest.mark.parametrize("frame", [np.eye(3), np.eye(3)[[1, 2, 0]], np.eye(3)[[2, 0, 1]], rotation(20)[:3, :3]],
-                         ids=["axial", "sagittal", "coronal", "oblique"])
+@pytest.mark.parametrize(
+    "frame",
+    [np.eye(3), np.eye(3)[[1, 2, 0]], np.eye(3)[[2, 0, 1]], rotation(20)[:3, :3]],
+    ids=["axial", "sagittal", "coronal", "oblique"],
+)
 def test_planar_contours_on_planes_of_any_orientation(scene, frame):
     contours = sphere_contours(frame)
     heights = np.arange(-29, 30, 2.0)
@@ -264,9 +267,22 @@ def target_in(ct: Volume, length: float) -> LabelmapShape:
     return LabelmapShape(np.ones(grid.shape, bool), grid)
 
 
-@pytest.mark.parametrize(("step", "n", "length", "spacing"), [
-    (3, 100, 100, 3), (2, 150, 100, 2), (2.5, 120, 200, 2.5), (1.25, 240, 100, 2.5), (1, 300, 100, 2), (1, 300, 250, 3),
-    (3.27, 90, 100, 3.27), (0.625, 480, 100, 2.5), (2, 150, 200, 2.5), (5, 60, 100, 2.5), (7, 50, 100, 2.5)])
+@pytest.mark.parametrize(
+    ("step", "n", "length", "spacing"),
+    [
+        (3, 100, 100, 3),
+        (2, 150, 100, 2),
+        (2.5, 120, 200, 2.5),
+        (1.25, 240, 100, 2.5),
+        (1, 300, 100, 2),
+        (1, 300, 250, 3),
+        (3.27, 90, 100, 3.27),
+        (0.625, 480, 100, 2.5),
+        (2, 150, 200, 2.5),
+        (5, 60, 100, 2.5),
+        (7, 50, 100, 2.5),
+    ],
+)
 def test_model_grid_has_the_slices_of_the_ct_where_training_patients_had_such(step, n, length, spacing):
     ct = clinical_ct(step, n)
     target = target_in(ct, length)
@@ -283,11 +299,21 @@ def made_of_blocks(grid: Grid, ct: Volume, axis: int) -> bool:
     return bool(np.isclose(n, round(n)) and np.allclose(blocks, np.rint(blocks), atol=1e-6))
 
 
-@pytest.mark.parametrize(("pixels", "pixel", "voxel"), [
-    (512, 0.9765, 3.906),  # as the training patients, of any field of view that they had
-    (512, 1.171875, 4.6875), (512, 0.6835, 2.734), (512, 1.3555, 5.422),
-    (300, 0.9765, 3.906),  # cut in plane
-    (512, 1.5625, 4.6875), (512, 0.488, 3.904), (1024, 0.488, 3.904), (1024, 0.7, 4.2), (256, 1.953, 3.906)])
+@pytest.mark.parametrize(
+    ("pixels", "pixel", "voxel"),
+    [
+        (512, 0.9765, 3.906),  # as the training patients, of any field of view that they had
+        (512, 1.171875, 4.6875),
+        (512, 0.6835, 2.734),
+        (512, 1.3555, 5.422),
+        (300, 0.9765, 3.906),  # cut in plane
+        (512, 1.5625, 4.6875),
+        (512, 0.488, 3.904),
+        (1024, 0.488, 3.904),
+        (1024, 0.7, 4.2),
+        (256, 1.953, 3.906),
+    ],
+)
 def test_model_grid_is_made_of_whole_pixels_with_a_spacing_that_training_patients_had(pixels, pixel, voxel):
     ct = clinical_ct(3, 100, pixel=pixel, pixels=pixels)
     target = target_in(ct, 100)
@@ -312,4 +338,3 @@ def test_sampling_an_array_with_its_own_grid_is_the_identity():
     grid = random_grid(3, (9, 8, 7))
     array = np.random.default_rng(2).normal(size=grid.shape).astype(np.float32)
     assert np.allclose(sample(array, grid, grid), array, atol=1e-6)
-

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from clinical import rotation
-from DeepDosePredictLib.cli import main
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.rois import OARS, is_target
-from DeepDosePredictLib.core.structure_names import roles_of
+from DeepDosePredictLib.app.cli import main
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.mrml import dose_node, files, sample_data, subject_hierarchy, workflow
 from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
 from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
+from DeepDosePredictLib.patient.rois import OARS, is_target
+from DeepDosePredictLib.patient.structure_names import roles_of
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from mrml_scene import Scene, lps_grid, slicer
 
 
@@ -46,8 +46,14 @@ def node_names(scene: Scene) -> list[str]:
 def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     ct, segmentation, plan = nodes
     steps = []
-    result = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model), metrics="D2%",
-                                  progress=lambda done, what: steps.append((done, what)))
+    result = workflow.predictDose(
+        ct,
+        segmentation,
+        plan,
+        model=str(tiny_model),
+        metrics="D2%",
+        progress=lambda done, what: steps.append((done, what)),
+    )
     dose = slicer.util.arrayFromVolume(result.doseNode)
     assert dose.dtype == np.float32 and dose.min() >= 0 and np.isfinite(dose).all()
     assert subject_hierarchy.isDose(result.doseNode) and subject_hierarchy.isDose(plan)
@@ -58,8 +64,9 @@ def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     assert display.GetColorNode().GetName() == dose_node.COLORS and display.GetApplyThreshold()
     assert display.GetWindowLevelMax() == pytest.approx(77) and display.GetLowerThreshold() == pytest.approx(3.5)
     assert result.doseScore > 0 and result.dvhScore > 0 and result.differenceNode is not None
-    assert set(result.dvhTableNodes) == {(which, roi) for which in ("Reference", "Predicted")
-                                         for roi in head_and_neck_phantom().rois.present()}
+    assert set(result.dvhTableNodes) == {
+        (which, roi) for which in ("Reference", "Predicted") for roi in head_and_neck_phantom().rois.present()
+    }
     assert result.chartNode.IsA("vtkMRMLPlotChartNode") and result.metricsTableNode.GetNumberOfRows() > 40
     assert steps[-1][0] == 1 and all(a[0] <= b[0] for a, b in pairwise(steps))
     provenance = dose_node.provenanceOf(result.doseNode)
@@ -103,10 +110,14 @@ def test_other_prescriptions_are_scaled_and_said(nodes, tiny_model):
     assert doses[1].max() == pytest.approx(doses[0].max() * 66 / 70, rel=0.1)
 
 
-@pytest.mark.parametrize(("names", "words"), [
-    ({"PTV70": "PTV_High"}, "PTV_High: its name states no dose"), ({"Larynx": "Mandible"}, "Mandible"),
-    ({"PTV70": "a", "PTV63": "b", "PTV56": "c"}, "no segment is a PTV"),
-])
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ({"PTV70": "PTV_High"}, "PTV_High: its name states no dose"),
+        ({"Larynx": "Mandible"}, "Mandible"),
+        ({"PTV70": "a", "PTV63": "b", "PTV56": "c"}, "no segment is a PTV"),
+    ],
+)
 def test_what_names_do_not_settle_must_be_given(nodes, names, words):
     ct, segmentation, _ = nodes
     rename(segmentation, **names)
@@ -141,25 +152,36 @@ def test_failure_at_any_step_leaves_the_scene_as_it_was(monkeypatch, scene, node
         workflow.predictDose(ct, segmentation, plan, model=str(tiny_model))
     assert node_names(scene) == before and hierarchy.GetNumberOfItems() == items
     assert states == [[node.GetAttribute(name) for name in node.GetAttributeNames()] for node in nodes]
-    assert not any(node.GetNumberOfNodeReferences(role) for node in nodes
-                   for role in [node.GetNthNodeReferenceRole(n) for n in range(node.GetNumberOfNodeReferenceRoles())]
-                   if role and "dvh" in role.lower())
+    assert not any(
+        node.GetNumberOfNodeReferences(role)
+        for node in nodes
+        for role in [node.GetNthNodeReferenceRole(n) for n in range(node.GetNumberOfNodeReferenceRoles())]
+        if role and "dvh" in role.lower()
+    )
 
 
-@pytest.mark.parametrize(("inputs", "words"), [
-    (lambda ct, seg, plan: (None, seg, plan), "Choose the CT"),
-    (lambda ct, seg, plan: (ct, None, plan), "segmentation"),
-    (lambda ct, seg, plan: (ct, seg, ct), "chosen as CT and as reference dose"),
-])
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (lambda ct, seg, plan: (None, seg, plan), "Choose the CT"),
+        (lambda ct, seg, plan: (ct, None, plan), "segmentation"),
+        (lambda ct, seg, plan: (ct, seg, ct), "chosen as CT and as reference dose"),
+    ],
+)
 def test_missing_inputs_are_said_before(nodes, inputs, words):
     assert words in workflow.checkInputs(*inputs(*nodes)).problem
 
 
 def test_unknown_model_and_settings_are_refused(nodes, tiny_model):
     ct, segmentation, _ = nodes
-    for settings, words in (({"model": "nothing"}, "no such model"), ({"outputGrid": "reference"}, "reference dose"),
-                            ({"metrics": "D95"}, "D95"), ({"goals": "nothing"}, "nothing"),
-                            ({"device": "abacus"}, "abacus"), ({"gantryAngles": [0]}, "takes no gantry angles")):
+    for settings, words in (
+        ({"model": "nothing"}, "no such model"),
+        ({"outputGrid": "reference"}, "reference dose"),
+        ({"metrics": "D95"}, "D95"),
+        ({"goals": "nothing"}, "nothing"),
+        ({"device": "abacus"}, "abacus"),
+        ({"gantryAngles": [0]}, "takes no gantry angles"),
+    ):
         with pytest.raises(DeepDoseError, match=words):
             workflow.predictDose(ct, segmentation, **{"model": str(tiny_model), **settings})
 
@@ -169,8 +191,13 @@ def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
     roles = roles_of(workflow.matchRoles(segmentation))
 
     def fingerprint(**changed):
-        arguments = {"ctNode": ct, "segmentationNode": segmentation, "referenceDoseNode": plan, "roles": roles,
-                     "model": "m"}
+        arguments = {
+            "ctNode": ct,
+            "segmentationNode": segmentation,
+            "referenceDoseNode": plan,
+            "roles": roles,
+            "model": "m",
+        }
         return workflow.inputFingerprint(**arguments | changed)
 
     first = fingerprint()
@@ -182,10 +209,20 @@ def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
         assert fingerprint() != first
         node.SetAndObserveTransformNodeID(None)
         assert fingerprint() == first
-    for array, modified in ((slicer.util.arrayFromVolume(ct), lambda: slicer.util.arrayFromVolumeModified(ct)),
-                            (slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "Larynx"),
-                             lambda: segmentation.GetSegmentation().GetSegment("Larynx")
-                             .GetRepresentation("Binary labelmap").GetPointData().GetScalars().Modified())):
+    for array, modified in (
+        (slicer.util.arrayFromVolume(ct), lambda: slicer.util.arrayFromVolumeModified(ct)),
+        (
+            slicer.util.arrayFromSegmentInternalBinaryLabelmap(segmentation, "Larynx"),
+            lambda: (
+                segmentation.GetSegmentation()
+                .GetSegment("Larynx")
+                .GetRepresentation("Binary labelmap")
+                .GetPointData()
+                .GetScalars()
+                .Modified()
+            ),
+        ),
+    ):
         where = tuple(n // 2 for n in array.shape)
         old = array[where]
         array[where] = not old
@@ -204,8 +241,9 @@ def test_saving_and_loading_a_scene_keeps_results_and_fingerprint(scene, nodes, 
     roles = roles_of(workflow.matchRoles(segmentation))
     fingerprint = workflow.inputFingerprint(ct, segmentation, plan, roles, "m")
     dose, rows = slicer.util.arrayFromVolume(result.doseNode).copy(), result.metricsTableNode.GetNumberOfRows()
-    names = {node.GetName() for node in (result.doseNode, result.metricsTableNode, result.chartNode,
-                                         result.differenceNode)}
+    names = {
+        node.GetName() for node in (result.doseNode, result.metricsTableNode, result.chartNode, result.differenceNode)
+    }
     assert scene.scene.WriteToMRB(str(tmp_path / "case.mrb"))
     again = Scene(str(tmp_path / "cache2"))
     assert again.scene.ReadFromMRB(str(tmp_path / "case.mrb"))
@@ -250,10 +288,29 @@ def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_mo
     assert case.name == "patient" and (case.ct == phantom.ct).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in (*OARS, *filter(is_target, phantom.rois.names)))
     out = tmp_path / "out"
-    assert main(["predict", str(folder), "-o", str(out), "--model", str(tiny_model), "--reference",
-                 str(folder / "dose.nrrd")]) == 0
-    assert {path.name for path in out.iterdir()} == {"dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png",
-                                                     "result.json"}
+    assert (
+        main(
+            [
+                "predict",
+                str(folder),
+                "-o",
+                str(out),
+                "--model",
+                str(tiny_model),
+                "--reference",
+                str(folder / "dose.nrrd"),
+            ]
+        )
+        == 0
+    )
+    assert {path.name for path in out.iterdir()} == {
+        "dose.nrrd",
+        "dvh.csv",
+        "metrics.csv",
+        "report.html",
+        "report.png",
+        "result.json",
+    }
     assert "dose error" in capsys.readouterr().out
 
 
@@ -272,7 +329,7 @@ def test_command_line_takes_roles_and_names_damaged_files(folder, tiny_model, tm
 
 
 def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, tiny_model):
-    from DeepDosePredictLib import models
+    from DeepDosePredictLib.model import installed as models
 
     monkeypatch.setattr(models, "USER_MODELS", tmp_path)
     (tmp_path / "mine.safetensors").write_bytes(tiny_model.read_bytes())
@@ -281,8 +338,6 @@ def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, 
     assert not list(tmp_path.iterdir())
     with pytest.raises(DeepDoseError, match="ships with the extension"):
         workflow.removeModel(models.DEFAULT_MODEL)
-
-
 
 
 def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):

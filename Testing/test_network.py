@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from DeepDosePredictLib.core.device import cpu_has_bf16, one_thread
-from DeepDosePredictLib.core.network import NORMS, DeepDoseNet, DenseDilatedBlock, MaskedGroupNorm, NetworkConfig
+from DeepDosePredictLib.device import cpu_has_bf16, one_thread
+from DeepDosePredictLib.model.network import NORMS, DeepDoseNet, DenseDilatedBlock, MaskedGroupNorm, NetworkConfig
 
 TINY = {"in_channels": 3, "widths": (4, 4, 4), "growth": 4, "head_channels": 4, "group_size": 2}
 
@@ -63,8 +63,17 @@ def test_crop_equals_the_whole_beyond_the_receptive_field():
     assert difference[:16].max() > 100 * inner.max()
 
 
-@pytest.mark.parametrize("wrong", [{"widths": (4, 4)}, {"dilations": ()}, {"norm": "layer"}, {"growth": 0},
-                                   {"widths": (4, 4, 10**9)}, {"full_resolution_channels": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"widths": (4, 4)},
+        {"dilations": ()},
+        {"norm": "layer"},
+        {"growth": 0},
+        {"widths": (4, 4, 10**9)},
+        {"full_resolution_channels": -1},
+    ],
+)
 def test_impossible_configurations(wrong):
     with pytest.raises(ValueError):
         NetworkConfig(**wrong)
@@ -78,8 +87,9 @@ def test_output_has_gradient_at_the_start():
 
 def test_dropout_acts_in_training_only():
     torch.manual_seed(0)
-    network = DeepDoseNet(NetworkConfig(widths=(4, 4, 4), growth=4, head_channels=4, norm="group", group_size=2,
-                                        dropout=0.5))
+    network = DeepDoseNet(
+        NetworkConfig(widths=(4, 4, 4), growth=4, head_channels=4, norm="group", group_size=2, dropout=0.5)
+    )
     volume = torch.randn(1, 12, 16, 16, 16)
     assert not torch.equal(network(volume), network(volume))
     network.eval()
@@ -89,8 +99,11 @@ def test_dropout_acts_in_training_only():
 def test_prediction_takes_the_fast_convolutions_and_gives_the_same(monkeypatch):
     """Of a single case, with and without channels-last memory, against PyTorch's own choice with gradients."""
     torch.manual_seed(0)
-    network = DeepDoseNet(NetworkConfig(widths=(8, 8, 8), growth=8, head_channels=8, norm="group", group_size=2,
-                                        full_resolution_channels=4)).eval()
+    network = DeepDoseNet(
+        NetworkConfig(
+            widths=(8, 8, 8), growth=8, head_channels=8, norm="group", group_size=2, full_resolution_channels=4
+        )
+    ).eval()
     calls = []
     real = torch.mkldnn_convolution
     monkeypatch.setattr(torch, "mkldnn_convolution", lambda *arguments: calls.append(1) or real(*arguments))
@@ -143,8 +156,9 @@ def test_masked_norm_makes_a_batch_of_padded_crops_equal_to_its_cases():
 
 def test_base_channel_is_corrected_from_the_start():
     """An untrained network gives little more than the base it is to correct; its weights see the gradient."""
-    network = DeepDoseNet(NetworkConfig(in_channels=3, widths=(4, 4, 4), growth=4, norm="group", group_size=2,
-                                        base_channel=1))
+    network = DeepDoseNet(
+        NetworkConfig(in_channels=3, widths=(4, 4, 4), growth=4, norm="group", group_size=2, base_channel=1)
+    )
     x = torch.rand(1, 3, 16, 32, 16)
     output = network(x)
     assert (output[:, 0] - x[:, 1]).abs().mean() < 0.2

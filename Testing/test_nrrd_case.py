@@ -9,8 +9,7 @@ import nrrd
 import numpy as np
 import pytest
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.errors import CaseError
+from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.io.nrrd_case import (
     ROI_NAMES_KEY,
     read_dose_on_grid,
@@ -20,6 +19,7 @@ from DeepDosePredictLib.io.nrrd_case import (
     write_nrrd_case,
     write_volume,
 )
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 
 
 @pytest.fixture
@@ -55,8 +55,11 @@ def test_compact(folder, case):
 def test_ras_and_flipped_axes_are_turned_to_lps(tmp_path, case):
     """The same dose written by a program that stores RAS, with I running to the right and K to inferior."""
     k, j, i = case.spacing
-    header = {"space": "right-anterior-superior", "space directions": np.diag([i, -j, -k]),
-              "space origin": [-(127 * i), 0.0, 127 * k]}
+    header = {
+        "space": "right-anterior-superior",
+        "space directions": np.diag([i, -j, -k]),
+        "space origin": [-(127 * i), 0.0, 127 * k],
+    }
     nrrd.write(str(tmp_path / "dose.nrrd"), case.dose[::-1, :, ::-1], header, index_order="C")
     np.testing.assert_array_equal(read_dose_on_grid(tmp_path / "dose.nrrd", case), case.dose)
 
@@ -78,9 +81,11 @@ def test_huge_declared_size_is_refused_before_reading(folder):
 
 def test_detached_data_is_refused(folder, tmp_path):
     (tmp_path / "secret.raw").write_bytes(b"x" * 1000)
-    (folder / "ct.nrrd").write_text("NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little\n"
-                                    "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
-                                    f"data file: {tmp_path / 'secret.raw'}\n\n")
+    (folder / "ct.nrrd").write_text(
+        "NRRD0004\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: raw\nendian: little\n"
+        "space: left-posterior-superior\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
+        f"data file: {tmp_path / 'secret.raw'}\n\n"
+    )
     with pytest.raises(CaseError, match="other file"):
         read_nrrd_case(folder)
 
@@ -96,8 +101,11 @@ def test_other_grid(folder, case):
 
 
 def test_oblique(folder, case):
-    header = {"space": "left-posterior-superior", "space origin": np.zeros(3),
-              "space directions": np.array([[3.9, 0.3, 0], [-0.3, 3.9, 0], [0, 0, 2.5]])}
+    header = {
+        "space": "left-posterior-superior",
+        "space origin": np.zeros(3),
+        "space directions": np.array([[3.9, 0.3, 0], [-0.3, 3.9, 0], [0, 0, 2.5]]),
+    }
     nrrd.write(str(folder / "ct.nrrd"), case.ct, header, index_order="C")
     with pytest.raises(CaseError, match=r"ct\.nrrd: the volume is oblique"):
         read_nrrd_case(folder)
@@ -120,12 +128,17 @@ def test_ct_with_nan(folder, case):
         read_nrrd_case(folder)
 
 
-@pytest.mark.parametrize(("entries", "message"), [
-    ({}, ROI_NAMES_KEY), ({ROI_NAMES_KEY: "not json"}, ROI_NAMES_KEY), ({ROI_NAMES_KEY: '["a", 3]'}, ROI_NAMES_KEY),
-    ({ROI_NAMES_KEY: '["PTV70"]'}, "bits are set beyond"),
-    ({ROI_NAMES_KEY: json.dumps([f"r{n}" for n in range(17)])}, "do not fit"),
-    ({ROI_NAMES_KEY: json.dumps([f"r{n}" for n in range(11)])}, "possible_dose_mask"),
-])
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, ROI_NAMES_KEY),
+        ({ROI_NAMES_KEY: "not json"}, ROI_NAMES_KEY),
+        ({ROI_NAMES_KEY: '["a", 3]'}, ROI_NAMES_KEY),
+        ({ROI_NAMES_KEY: '["PTV70"]'}, "bits are set beyond"),
+        ({ROI_NAMES_KEY: json.dumps([f"r{n}" for n in range(17)])}, "do not fit"),
+        ({ROI_NAMES_KEY: json.dumps([f"r{n}" for n in range(11)])}, "possible_dose_mask"),
+    ],
+)
 def test_roi_names_that_do_not_fit_the_bits(folder, case, entries, message):
     bits = read_volume(folder / "rois.nrrd").array
     write_volume(folder / "rois.nrrd", bits, case, entries)

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from DeepDosePredictLib.core.errors import CaseError
+from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.io.openkbp import from_case_axes, read_dose, read_openkbp, to_case_axes, write_dose
 from synthetic import make_case, write_openkbp
 

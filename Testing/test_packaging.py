@@ -80,8 +80,17 @@ def test_extension_index_entry_agrees_with_cmake():
     cmake = dict(re.findall(r'set\(EXTENSION_(\w+) "([^"]*)"\)', (ROOT / "CMakeLists.txt").read_text()))
     assert entry["build_dependencies"] == cmake["DEPENDS"].split()
     assert entry["category"] == cmake["CATEGORY"] and entry["scm_url"] == cmake["HOMEPAGE"] + ".git"
-    assert set(entry) <= {"$schema", "build_dependencies", "build_subdirectory", "category", "scm_revision", "scm_type",
-                          "scm_url", "tier", "enabled"}
+    assert set(entry) <= {
+        "$schema",
+        "build_dependencies",
+        "build_subdirectory",
+        "category",
+        "scm_revision",
+        "scm_type",
+        "scm_url",
+        "tier",
+        "enabled",
+    }
     assert entry["scm_url"].rpartition("/")[2].startswith("Slicer")
 
 
@@ -117,14 +126,21 @@ def test_locks_pin_what_the_package_asks_for():
 
 
 def test_command_helps_and_says_what_it_is_for():
-    process = subprocess.run([sys.executable, "-m", "DeepDosePredictLib.cli", "--help"], capture_output=True, text=True,
-                             check=False, cwd=MODULE)
+    process = subprocess.run(
+        [sys.executable, "-m", "DeepDosePredictLib.app.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=MODULE,
+    )
     assert process.returncode == 0 and "not for clinical use" in " ".join(process.stdout.split())
 
 
 def test_help_does_not_wait_for_pytorch():
-    code = ("import sys; from DeepDosePredictLib.cli import main\ntry: main(['predict', '--help'])\n"
-            "finally: sys.exit('torch' in sys.modules)")
+    code = (
+        "import sys; from DeepDosePredictLib.app.cli import main\ntry: main(['predict', '--help'])\n"
+        "finally: sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=MODULE, capture_output=True).returncode == 0
 
 

@@ -47,8 +47,10 @@ def panel(session, patient, tiny_model):
 def rows(panel) -> dict[str, tuple[str, str]]:
     """{model input: (shown segment, prescription)} of the structure table."""
     table = panel.ui.structureTable
-    return {table.item(n, 1).text(): (table.cellWidget(n, 2).currentText, table.item(n, GY).text())
-            for n in range(table.rowCount)}
+    return {
+        table.item(n, 1).text(): (table.cellWidget(n, 2).currentText, table.item(n, GY).text())
+        for n in range(table.rowCount)
+    }
 
 
 def choose(panel, model_input: str, segment: str) -> None:
@@ -270,9 +272,18 @@ def test_without_a_reference_there_is_no_difference(panel):
 
 def test_progress_is_shown_and_inputs_are_locked_meanwhile(panel, session, monkeypatch):
     seen = []
-    monkeypatch.setattr(session.app, "processEvents", lambda: seen.append(
-        (panel.ui.progressBar.value, panel.ui.statusLabel.text, panel.ui.predictButton.enabled,
-         panel.ui.ctSelector.isEnabled())))
+    monkeypatch.setattr(
+        session.app,
+        "processEvents",
+        lambda: seen.append(
+            (
+                panel.ui.progressBar.value,
+                panel.ui.statusLabel.text,
+                panel.ui.predictButton.enabled,
+                panel.ui.ctSelector.isEnabled(),
+            )
+        ),
+    )
     predict(panel)
     assert len(seen) > 3
     values = [value for value, *_ in seen]
@@ -376,7 +387,8 @@ def test_changing_a_contour_and_undoing_it(panel, patient, session):
 
 
 @pytest.mark.parametrize(
-    "what", ["ct", "transform", "segment removed", "roles", "mirror", "metrics", "reference", "ct gone"])
+    "what", ["ct", "transform", "segment removed", "roles", "mirror", "metrics", "reference", "ct gone"]
+)
 def test_every_input_makes_results_out_of_date(panel, patient, session, scene, what):
     predict(panel)
     if what == "ct":
@@ -533,7 +545,7 @@ def test_without_the_pytorch_extension_the_way_out_is_told(panel, question, miss
 
 
 def test_only_models_of_the_user_can_be_removed(panel, question, tmp_path, monkeypatch, tiny_model):
-    from DeepDosePredictLib import models
+    from DeepDosePredictLib.model import installed as models
 
     monkeypatch.setattr(models, "USER_MODELS", tmp_path)
     (tmp_path / "mine.safetensors").write_bytes(tiny_model.read_bytes())

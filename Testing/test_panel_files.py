@@ -59,8 +59,9 @@ def test_custom_widgets_are_declared():
 
 def test_every_parameter_in_the_ui_file_is_one_of_the_node():
     source = (MODULE / "DeepDosePredictLib" / "panel" / "parameter_node.py").read_text(encoding="utf-8")
-    node = next(n for n in ast.parse(source).body
-                if isinstance(n, ast.ClassDef) and n.name == "DeepDosePredictParameterNode")
+    node = next(
+        n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "DeepDosePredictParameterNode"
+    )
     parameters = {statement.target.id for statement in node.body if isinstance(statement, ast.AnnAssign)}
     named = [p.findtext("string") for p in UI.iter("property") if p.get("name") == "SlicerParameterName"]
     assert named and set(named) <= parameters
@@ -100,7 +101,12 @@ def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
     pytest.importorskip("slicer", reason="needs slicer-core")
     pytest.importorskip("PySide6", reason="the panel's tests need PySide6")
     paths = [MODULE, Path(__file__).parent]
-    done = subprocess.run([sys.executable, "-c", IMPORT_WITH_LITTLE],
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-                          capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_WITH_LITTLE],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr

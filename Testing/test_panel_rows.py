@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from DeepDosePredictLib.core.structure_names import match_structures, roles_from_json, roles_to_json
 from DeepDosePredictLib.panel.structure_rows import (
     State,
     add_target,
@@ -12,6 +11,7 @@ from DeepDosePredictLib.panel.structure_rows import (
     set_level,
     structure_rows,
 )
+from DeepDosePredictLib.patient.structure_names import match_structures, roles_from_json, roles_to_json
 
 
 def rows_of(names: list[str], edits: dict | None = None):

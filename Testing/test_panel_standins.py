@@ -41,8 +41,14 @@ def test_unknown_names_are_errors(session):
     import qt
 
     button = qt.QPushButton()
-    for read in (lambda: button.foo, lambda: qt.QFoo, lambda: qt.QVariant, lambda: ctk.ctkFoo,
-                 lambda: qt.QPushButton.foo, lambda: slicer.app.foo):
+    for read in (
+        lambda: button.foo,
+        lambda: qt.QFoo,
+        lambda: qt.QVariant,
+        lambda: ctk.ctkFoo,
+        lambda: qt.QPushButton.foo,
+        lambda: slicer.app.foo,
+    ):
         with pytest.raises(AttributeError):
             read()
     with pytest.raises(AttributeError, match="creating new attributes"):
@@ -143,10 +149,12 @@ def test_node_combo_box(session, scene):
 
 
 def test_ui_files_with_mistakes_are_complained_about(session, tmp_path):
-    ui = ('<ui version="4.0"><class>A</class><widget class="QWidget" name="A"><widget class="QNoSuch" name="b"/>'
-          '<widget class="QLabel" name="c"><property name="txet"><string>x</string></property></widget></widget>'
-          "<connections><connection><sender>A</sender><signal>nosuch()</signal><receiver>c</receiver>"
-          "<slot>clear()</slot></connection></connections></ui>")
+    ui = (
+        '<ui version="4.0"><class>A</class><widget class="QWidget" name="A"><widget class="QNoSuch" name="b"/>'
+        '<widget class="QLabel" name="c"><property name="txet"><string>x</string></property></widget></widget>'
+        "<connections><connection><sender>A</sender><signal>nosuch()</signal><receiver>c</receiver>"
+        "<slot>clear()</slot></connection></connections></ui>"
+    )
     (tmp_path / "a.ui").write_text(ui)
     slicer.util.loadUI(str(tmp_path / "a.ui"))
     assert len(complaints) == 3, complaints
@@ -164,8 +172,12 @@ def test_parameter_node_checks_types(session):
 
     node = session.python.DeepDosePredictLogic().getParameterNode()
     assert node.device is Device.auto and node.outputGrid is OutputGrid.model and node.ct is None
-    for name, value, error in (("mirror", 1, TypeError), ("device", "cpu", TypeError), ("model", None, ValueError),
-                               ("ct", slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), TypeError)):
+    for name, value, error in (
+        ("mirror", 1, TypeError),
+        ("device", "cpu", TypeError),
+        ("model", None, ValueError),
+        ("ct", slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), TypeError),
+    ):
         with pytest.raises(error):
             setattr(node, name, value)
     with pytest.raises(ValueError, match="Cannot find a param"):

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from DeepDosePredictLib.core import phantom, phantom_plan
-from DeepDosePredictLib.core.case import GRID, Case
-from DeepDosePredictLib.core.rois import PTVS, ROIS, prescription
+from DeepDosePredictLib.patient.case import GRID, Case
+from DeepDosePredictLib.patient.rois import PTVS, ROIS, prescription
+from DeepDosePredictLib.phantom import anatomy as phantom
+from DeepDosePredictLib.phantom import plan as phantom_plan
 
 VOLUMES_CC = {
-    "Brainstem": (25, 35), "SpinalCord": (15, 25), "RightParotid": (18, 32), "LeftParotid": (18, 32),
-    "Larynx": (20, 40), "Esophagus": (5, 15), "Mandible": (45, 65),
-    "PTV56": (80, 250), "PTV63": (80, 250), "PTV70": (150, 250),
+    "Brainstem": (25, 35),
+    "SpinalCord": (15, 25),
+    "RightParotid": (18, 32),
+    "LeftParotid": (18, 32),
+    "Larynx": (20, 40),
+    "Esophagus": (5, 15),
+    "Mandible": (45, 65),
+    "PTV56": (80, 250),
+    "PTV63": (80, 250),
+    "PTV70": (150, 250),
 }
 
 
@@ -50,8 +58,12 @@ def test_every_call_gives_the_same_patient_on_any_number_of_threads(patient):
         assert torch.get_num_threads() == threads + 1
     finally:
         torch.set_num_threads(threads)
-    for one, other in ((patient.ct, again.ct), (patient.rois.bits, again.rois.bits),
-                       (patient.dose_mask, again.dose_mask), (patient.dose, again.dose)):
+    for one, other in (
+        (patient.ct, again.ct),
+        (patient.rois.bits, again.rois.bits),
+        (patient.dose_mask, again.dose_mask),
+        (patient.dose, again.dose),
+    ):
         assert one.tobytes() == other.tobytes()
 
 
@@ -71,8 +83,8 @@ def test_volumes_are_those_of_a_patient(patient, roi):
 
 def test_organs_are_in_their_places(patient):
     (right, left, cord, brainstem, larynx, mandible, esophagus) = (
-        centre(patient.rois[name]) for name in
-        ("RightParotid", "LeftParotid", "SpinalCord", "Brainstem", "Larynx", "Mandible", "Esophagus")
+        centre(patient.rois[name])
+        for name in ("RightParotid", "LeftParotid", "SpinalCord", "Brainstem", "Larynx", "Mandible", "Esophagus")
     )
     middle = (GRID[2] - 1) / 2
     assert right[2] < middle - 10 and left[2] > middle + 10

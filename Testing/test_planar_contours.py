@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.io.dicom.outlines import outlines
-from DeepDosePredictLib.planar_contours import contours_to_labelmap, filled
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.geometry.contours import contours_to_labelmap, filled
+from DeepDosePredictLib.geometry.outlines import outlines
 
 
 def square(size: float, z: float = 0.0, centre=(0.0, 0.0)) -> np.ndarray:
@@ -80,14 +80,17 @@ def test_planes_of_any_orientation_give_the_same_volume(seed):
     assert volume(contours) == pytest.approx(4 * 3 * 1600, rel=0.02)
 
 
-@pytest.mark.parametrize(("contours", "words"), [
-    ([], "no line of three points"),
-    ([square(40)[:2]], "no line of three points"),
-    ([square(40) * [1, 1, np.nan]], "no place in a patient"),
-    ([square(40), square(40, z=1e9)], "no place in a patient"),
-    ([square(40) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 9], [0, 0, 0]])], "parallel planes"),
-    (stack(0, 0.1, 0.2, 3000), "far from the others"),
-])
+@pytest.mark.parametrize(
+    ("contours", "words"),
+    [
+        ([], "no line of three points"),
+        ([square(40)[:2]], "no line of three points"),
+        ([square(40) * [1, 1, np.nan]], "no place in a patient"),
+        ([square(40), square(40, z=1e9)], "no place in a patient"),
+        ([square(40) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 9], [0, 0, 0]])], "parallel planes"),
+        (stack(0, 0.1, 0.2, 3000), "far from the others"),
+    ],
+)
 def test_contours_that_are_none_are_refused_with_words(contours, words):
     with pytest.raises(DeepDoseError, match=words):
         contours_to_labelmap(contours, "file, Cord")

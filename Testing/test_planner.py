@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan
-from DeepDosePredictLib.core.device import in_threads, one_thread
-from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
-from DeepDosePredictLib.core.model_file import load_model, load_planner, save_planner
-from DeepDosePredictLib.core.planner import (
+from deepdose_training.join_planners import join_planners
+from DeepDosePredictLib.device import in_threads, one_thread
+from DeepDosePredictLib.errors import DeepDoseError, ModelError
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan
+from DeepDosePredictLib.model.model_file import load_model, load_planner, save_planner
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.planner.planner import (
     ORGANS,
     Delivery,
     Patient,
@@ -26,8 +28,6 @@ from DeepDosePredictLib.core.planner import (
     make_problem,
     untrained_planner,
 )
-from DeepDosePredictLib.core.predictor import Predictor
-from join_planners import join_planners
 from synthetic import ball, make_case, make_model
 
 NINE = tuple(range(0, 360, 40))
@@ -42,8 +42,13 @@ def planner() -> Planner:
 
 def water(radius: float = 5.0, **changes) -> Patient:
     """A box of water with a ball of one prescription."""
-    patient = Patient(np.zeros(SHAPE, np.int16), ball(SHAPE, CENTRE, radius).astype(np.float32),
-                      np.zeros(SHAPE, np.uint8), np.ones(SHAPE, bool), SPACING)
+    patient = Patient(
+        np.zeros(SHAPE, np.int16),
+        ball(SHAPE, CENTRE, radius).astype(np.float32),
+        np.zeros(SHAPE, np.uint8),
+        np.ones(SHAPE, bool),
+        SPACING,
+    )
     return replace(patient, **changes)
 
 
@@ -83,8 +88,10 @@ def test_organs_at_risk_are_spared(planner):
 def test_mirrored_patient_gets_the_mirrored_dose(axis):
     case, planner = make_case(), untrained_planner()
     patient = plan_patient(case.ct, case.rois, case.dose_mask, case.spacing)
-    volumes = {name: np.ascontiguousarray(np.flip(getattr(patient, name), axis))
-               for name in ("ct", "level", "organ", "dose_mask")}
+    volumes = {
+        name: np.ascontiguousarray(np.flip(getattr(patient, name), axis))
+        for name in ("ct", "level", "organ", "dose_mask")
+    }
     dose, other = planner.plan(patient, NINE), planner.plan(replace(patient, **volumes), NINE)
     # The tissue voxels that take part in the fit differ: every twelfth, counted from the other side.
     assert np.abs(np.flip(other, axis) - dose)[case.dose_mask].mean() < 0.01
@@ -147,8 +154,9 @@ def test_a_single_pass_plans_without_partners(joined, tmp_path):
     model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable=0.3))
     case = make_case()
     for mirror in (False, True):
-        ours, alone = (Predictor(replace(model, planner=p), "cpu", mirror).predict(case).dose
-                       for p in (planner, members[0]))
+        ours, alone = (
+            Predictor(replace(model, planner=p), "cpu", mirror).predict(case).dose for p in (planner, members[0])
+        )
         assert np.array_equal(ours, alone) != mirror
 
 
@@ -188,9 +196,13 @@ def test_any_patient_gives_finite_dose(seed, k_spacing, spacing, n_beams):
     shape = tuple(16 * rng.integers(1, 3, 3))
     centre = [rng.uniform(0, n - 1) for n in shape]
     level = np.maximum(0.8 * ball(shape, centre, 4), ball(shape, centre, rng.uniform(0.8, 3))).astype(np.float32)
-    patient = Patient(rng.integers(-1024, 3000, shape).astype(np.int16), level,
-                      (rng.integers(0, 7, shape) * (rng.random(shape) < 0.1)).astype(np.uint8),
-                      rng.random(shape) < 0.9, (k_spacing, spacing, spacing))
+    patient = Patient(
+        rng.integers(-1024, 3000, shape).astype(np.int16),
+        level,
+        (rng.integers(0, 7, shape) * (rng.random(shape) < 0.1)).astype(np.uint8),
+        rng.random(shape) < 0.9,
+        (k_spacing, spacing, spacing),
+    )
     dose = shaken(seed % 2**31).plan(patient, rng.uniform(-360, 720, n_beams))
     assert np.isfinite(dose).all() and (dose >= 0).all()
 
@@ -231,14 +243,16 @@ def test_plan_hardly_depends_on_the_dose_mask(planner):
     case = make_case()
     shorter = case.dose_mask.copy()
     outer = np.nonzero(shorter.any((1, 2)))[0]
-    shorter[outer[-1] - 1:] = False
-    long, short = (rough_plan(case.ct, case.rois, mask, case.spacing, planner, NINE)
-                   for mask in (case.dose_mask, shorter))
+    shorter[outer[-1] - 1 :] = False
+    long, short = (
+        rough_plan(case.ct, case.rois, mask, case.spacing, planner, NINE) for mask in (case.dose_mask, shorter)
+    )
     assert np.abs(long - short)[shorter].mean() < 0.01
 
 
-@pytest.mark.parametrize(("names", "angles"), [(("ct", "beam_dose"), ()), (("ct",), (0,)),
-                                               (("beam_dose",), (float("nan"),))])
+@pytest.mark.parametrize(
+    ("names", "angles"), [(("ct", "beam_dose"), ()), (("ct",), (0,)), (("beam_dose",), (float("nan"),))]
+)
 def test_gantry_angles_go_with_the_channel(names, angles):
     with pytest.raises(ModelError, match="gantry angles"):
         ChannelSpec(names, gantry_angles=angles)
@@ -254,8 +268,11 @@ def two_threads():
 def test_planning_takes_one_thread_and_gives_the_others_back(planner, two_threads, monkeypatch):
     """Beside a busy process a second thread made it ten times as slow."""
     seen = []
-    monkeypatch.setattr(Planner, "physics", lambda self, physics=Planner.physics: (
-        seen.append(torch.get_num_threads()), physics(self))[1])
+    monkeypatch.setattr(
+        Planner,
+        "physics",
+        lambda self, physics=Planner.physics: (seen.append(torch.get_num_threads()), physics(self))[1],
+    )
     delivery = Delivery(planner, water(), NINE)
     delivery.nearest(delivery.planned)
     assert set(seen) == {1} and torch.get_num_threads() == 2
@@ -265,8 +282,14 @@ def test_partners_plan_side_by_side_with_one_thread_each(two_threads, monkeypatc
     torch.manual_seed(0)
     planner = Planner(partners=[0, 0]).eval().requires_grad_(False)
     seen = []
-    monkeypatch.setattr(Planner, "physics", lambda self, physics=Planner.physics: (
-        seen.append((threading.get_ident(), torch.get_num_threads())), physics(self))[1])
+    monkeypatch.setattr(
+        Planner,
+        "physics",
+        lambda self, physics=Planner.physics: (
+            seen.append((threading.get_ident(), torch.get_num_threads())),
+            physics(self),
+        )[1],
+    )
     together = Delivery(planner, water(), NINE).planned
     assert {threads for _, threads in seen} == {1} and threading.get_ident() not in {thread for thread, _ in seen}
     torch.set_num_threads(1)

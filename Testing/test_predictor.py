@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec
-from DeepDosePredictLib.core.errors import DeepDoseError, ModelError
-from DeepDosePredictLib.core.gantry_angles import parse_gantry_angles
-from DeepDosePredictLib.core.model_file import load_model
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.core.rois import mirrored_name
+from DeepDosePredictLib.errors import DeepDoseError, ModelError
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec
+from DeepDosePredictLib.model.model_file import load_model
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.patient.rois import mirrored_name
+from DeepDosePredictLib.planner.gantry_angles import parse_gantry_angles
 from synthetic import make_model
 
 
@@ -42,15 +42,19 @@ def test_order_and_number_of_rois_do_not_matter(case, tiny_model):
     predictor = Predictor(load_model(tiny_model), "cpu")
     masks = {roi: case.rois[roi] for roi in reversed(case.rois.names) if case.rois[roi].any()}
     extra = {"Thyroid": case.rois["Mandible"], **masks}
-    np.testing.assert_array_equal(predictor.predict(case).dose,
-                                  predictor.predict(replace(case, rois=RoiMask.encode(extra))).dose)
+    np.testing.assert_array_equal(
+        predictor.predict(case).dose, predictor.predict(replace(case, rois=RoiMask.encode(extra))).dose
+    )
 
 
 def test_mirrored_prediction_of_the_mirrored_patient_is_the_mirror_image(case, tiny_model):
     predictor = Predictor(load_model(tiny_model), "cpu", mirror=True)
     mirrored = replace(
-        case, ct=np.ascontiguousarray(case.ct[..., ::-1]), dose_mask=np.ascontiguousarray(case.dose_mask[..., ::-1]),
-        rois=RoiMask.encode({mirrored_name(roi): case.rois[roi][..., ::-1] for roi in case.rois}), dose=None,
+        case,
+        ct=np.ascontiguousarray(case.ct[..., ::-1]),
+        dose_mask=np.ascontiguousarray(case.dose_mask[..., ::-1]),
+        rois=RoiMask.encode({mirrored_name(roi): case.rois[roi][..., ::-1] for roi in case.rois}),
+        dose=None,
     )
     expected = predictor.predict(case).dose[..., ::-1]
     np.testing.assert_allclose(predictor.predict(mirrored).dose, expected, atol=2e-4)
@@ -76,8 +80,13 @@ def test_case_with_an_unknown_level(case, tiny_model):
 
 
 def test_case_on_another_grid(case, tiny_model):
-    half = replace(case, ct=case.ct[:64], dose_mask=case.dose_mask[:64], dose=None,
-                   rois=RoiMask(case.rois.bits[:64], case.rois.names))
+    half = replace(
+        case,
+        ct=case.ct[:64],
+        dose_mask=case.dose_mask[:64],
+        dose=None,
+        rois=RoiMask(case.rois.bits[:64], case.rois.names),
+    )
     with pytest.raises(ModelError, match="grid"):
         Predictor(load_model(tiny_model), "cpu").predict(half)
 
@@ -165,10 +174,17 @@ def test_notes_of_the_case_come_back_as_warnings(case, tiny_model):
 
 def test_gantry_angles_are_the_models_or_the_users(tmp_path, case, tiny_model):
     nine = tuple(range(0, 360, 40))
-    model = load_model(make_model(tmp_path / "beams.safetensors", deliverable=0.5,
-                                  spec=ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=nine)))
-    trained, same, three = (Predictor(model, "cpu", gantry_angles=angles).predict(case)
-                            for angles in (None, [angle + 360 for angle in reversed(nine)], (0, 120, 240)))
+    model = load_model(
+        make_model(
+            tmp_path / "beams.safetensors",
+            deliverable=0.5,
+            spec=ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=nine),
+        )
+    )
+    trained, same, three = (
+        Predictor(model, "cpu", gantry_angles=angles).predict(case)
+        for angles in (None, [angle + 360 for angle in reversed(nine)], (0, 120, 240))
+    )
     np.testing.assert_allclose(same.dose, trained.dose, atol=0.5)
     assert not any("beams" in warning for warning in (*trained.warnings, *same.warnings))
     assert np.abs(three.dose - trained.dose).max() > 0.5
@@ -177,8 +193,10 @@ def test_gantry_angles_are_the_models_or_the_users(tmp_path, case, tiny_model):
         Predictor(load_model(tiny_model), "cpu", gantry_angles=nine)
 
 
-@pytest.mark.parametrize(("text", "angles"), [
-    ("", None), (" ", None), ("0, 40;80", (0, 40, 80)), ("-40 400.5", (320, 40.5)), ("0,360,0", (0,))])
+@pytest.mark.parametrize(
+    ("text", "angles"),
+    [("", None), (" ", None), ("0, 40;80", (0, 40, 80)), ("-40 400.5", (320, 40.5)), ("0,360,0", (0,))],
+)
 def test_gantry_angles_as_text(text, angles):
     assert parse_gantry_angles(text) == angles
 
@@ -191,8 +209,12 @@ def test_wrong_gantry_angles_are_named(text):
 
 def test_deliverable_share_changes_what_lies_outside_the_structures(tmp_path, case):
     spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=range(0, 360, 40))
-    plain, blended = (Predictor(load_model(make_model(tmp_path / f"{share}.safetensors", spec=spec, deliverable=share)),
-                                "cpu").predict(case).dose for share in (0.0, 0.5))
+    plain, blended = (
+        Predictor(load_model(make_model(tmp_path / f"{share}.safetensors", spec=spec, deliverable=share)), "cpu")
+        .predict(case)
+        .dose
+        for share in (0.0, 0.5)
+    )
     structures = np.any([case.rois[roi] for roi in case.rois], axis=0)
     np.testing.assert_array_equal(blended[structures], plain[structures])
     assert np.abs(blended - plain)[case.dose_mask & ~structures].max() > 1 and not blended[~case.dose_mask].any()

@@ -12,12 +12,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.core.errors import CaseError
-from DeepDosePredictLib.core.rois import ROIS
-from DeepDosePredictLib.io import report
-from DeepDosePredictLib.io.report import page, planes
+from DeepDosePredictLib import report
+from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.patient.rois import ROIS
+from DeepDosePredictLib.report import page, planes
 
 SHAPE = (32, 48, 48)
 SPACING = (2.5, 4.0, 3.0)
@@ -41,7 +41,7 @@ def make_case(masks: dict[str, np.ndarray] | None = None, name: str = "patient")
 
 def make_dose(case: Case, centre: tuple[int, int, int] = (15, 20, 16)) -> np.ndarray:
     distance = np.linalg.norm(np.moveaxis(np.indices(SHAPE), 0, -1) - centre, axis=-1)
-    return (75 * np.exp(-(distance / 14) ** 4) * case.dose_mask).astype(np.float32)
+    return (75 * np.exp(-((distance / 14) ** 4)) * case.dose_mask).astype(np.float32)
 
 
 def figure_of(case: Case, *, with_reference: bool = True, **keywords) -> Figure:
@@ -127,8 +127,9 @@ def test_difference_is_prediction_minus_reference_around_zero() -> None:
 
 
 def test_orientation_and_physical_aspect() -> None:
-    for axes, letters in zip(planes_of(figure_of(make_case(), with_reference=False)), ("RLAP", "APSI", "RLSI"),
-                             strict=True):
+    for axes, letters in zip(
+        planes_of(figure_of(make_case(), with_reference=False)), ("RLAP", "APSI", "RLSI"), strict=True
+    ):
         place = {text.get_text(): text.get_position() for text in axes.texts}
         left, right, upper, lower = (place[letter] for letter in letters)
         assert left[0] < 0.5 < right[0] and lower[1] < 0.5 < upper[1]
@@ -183,18 +184,32 @@ ALL = ORGANS | {"PTV56": box((20, 24), (15, 25), (10, 22)), "PTV63": box((6, 10)
 MANY = {f"OAR {n}": TARGET for n in range(50)} | {"PTV70": TARGET}
 
 
-@pytest.mark.parametrize(("masks", "with_reference"), [
-    ({"PTV70": TARGET}, True),
-    (ALL, True),
-    (ALL, False),
-    ({"PTV70": box((28, 32), (0, 3), (45, 48))}, True),
-    ({"PTV70": box((0, 1), (0, 1), (0, 1)), "Larynx": box((31, 32), (47, 48), (47, 48))}, False),
-    ({"PTV_66.5": TARGET, "_hidden": TARGET, "$x_{2": TARGET, "two\nlines": TARGET, "Dünndarm, 5 % & <b>": TARGET,
-      "an extremely long name of a structure that no one needs": TARGET, "": TARGET}, True),
-    (MANY, True),
-    (MANY, False),
-    ({f"PTV{n}": TARGET for n in range(50, 70)}, True),
-], ids=["PTV70", "all", "all-alone", "corner", "voxels", "names", "many", "many-alone", "targets"])
+@pytest.mark.parametrize(
+    ("masks", "with_reference"),
+    [
+        ({"PTV70": TARGET}, True),
+        (ALL, True),
+        (ALL, False),
+        ({"PTV70": box((28, 32), (0, 3), (45, 48))}, True),
+        ({"PTV70": box((0, 1), (0, 1), (0, 1)), "Larynx": box((31, 32), (47, 48), (47, 48))}, False),
+        (
+            {
+                "PTV_66.5": TARGET,
+                "_hidden": TARGET,
+                "$x_{2": TARGET,
+                "two\nlines": TARGET,
+                "Dünndarm, 5 % & <b>": TARGET,
+                "an extremely long name of a structure that no one needs": TARGET,
+                "": TARGET,
+            },
+            True,
+        ),
+        (MANY, True),
+        (MANY, False),
+        ({f"PTV{n}": TARGET for n in range(50, 70)}, True),
+    ],
+    ids=["PTV70", "all", "all-alone", "corner", "voxels", "names", "many", "many-alone", "targets"],
+)
 def test_layout_holds(masks: dict[str, np.ndarray], with_reference: bool) -> None:
     check_layout(figure_of(make_case(masks, "a_name-" * 20), with_reference=with_reference, warnings=["One."]))
 

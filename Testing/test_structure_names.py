@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.rois import DOSE_MASK, OARS, PTVS
-from DeepDosePredictLib.core.structure_names import (
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.patient.rois import DOSE_MASK, OARS, PTVS
+from DeepDosePredictLib.patient.structure_names import (
     EXTERNAL,
     check_roles,
     is_help_structure,
@@ -26,15 +26,37 @@ def roles(*names: str) -> dict[str, tuple[str, ...]]:
     return roles_of(match_structures({name: name for name in names}))
 
 
-@pytest.mark.parametrize(("name", "role"), [
-    ("brain stem", "Brainstem"), ("BS", "Brainstem"), ("Tronc_Cerebral", "Brainstem"), ("Spinal Cord", "SpinalCord"),
-    ("Cord", "SpinalCord"), ("Parotid_R", "RightParotid"), ("Rt_Parotid", "RightParotid"),
-    ("Right parotid", "RightParotid"), ("Parotide_D", "RightParotid"), ("PAROTID-L", "LeftParotid"),
-    ("Parotide_G", "LeftParotid"), ("parotid_gland_left", "LeftParotid"), ("Oesophagus", "Esophagus"),
-    ("Bone_Mandible", "Mandible"), ("Jaw", "Mandible"), ("BODY", "External"), ("Skin", "External"),
-    ("PTV_7000", "PTV70"), ("PTV70Gy", "PTV70"), ("PTVp_7000", "PTV70"), ("PTVn2_5600", "PTV56"), ("ptv 63", "PTV63"),
-    ("PTV_54.12", "PTV54.12"), ("PTV_59p4", "PTV59.4"), ("PTV_6600cGy", "PTV66"), ("PTV_7000-03", "PTV70"),
-])
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("brain stem", "Brainstem"),
+        ("BS", "Brainstem"),
+        ("Tronc_Cerebral", "Brainstem"),
+        ("Spinal Cord", "SpinalCord"),
+        ("Cord", "SpinalCord"),
+        ("Parotid_R", "RightParotid"),
+        ("Rt_Parotid", "RightParotid"),
+        ("Right parotid", "RightParotid"),
+        ("Parotide_D", "RightParotid"),
+        ("PAROTID-L", "LeftParotid"),
+        ("Parotide_G", "LeftParotid"),
+        ("parotid_gland_left", "LeftParotid"),
+        ("Oesophagus", "Esophagus"),
+        ("Bone_Mandible", "Mandible"),
+        ("Jaw", "Mandible"),
+        ("BODY", "External"),
+        ("Skin", "External"),
+        ("PTV_7000", "PTV70"),
+        ("PTV70Gy", "PTV70"),
+        ("PTVp_7000", "PTV70"),
+        ("PTVn2_5600", "PTV56"),
+        ("ptv 63", "PTV63"),
+        ("PTV_54.12", "PTV54.12"),
+        ("PTV_59p4", "PTV59.4"),
+        ("PTV_6600cGy", "PTV66"),
+        ("PTV_7000-03", "PTV70"),
+    ],
+)
 def test_names_find_their_role(name, role):
     assert roles(name) == {role: (name,)}
 
@@ -43,20 +65,49 @@ def test_openkbp_names_are_all_known():
     assert roles(*ROLE_NAMES) == {name: (name,) for name in ROLE_NAMES}
 
 
-@pytest.mark.parametrize("name", [
-    "Brainstem_PRV03", "z_Parotid_L", "_Larynx", "PTV_7000_Eval", "Ring_PTV70", "Parotid_L-PTV", "PTV70-Parotid",
-    "PTV70_opt", "Brainstem~", "avoid_cord", "Larynx crop", "PTV70 no skin", "CordPRV", "Optic_Nrv_L", "CTV_7000",
-    "GTVp", "Chiasm", "Submandibular", "Parotids", "Brain",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Brainstem_PRV03",
+        "z_Parotid_L",
+        "_Larynx",
+        "PTV_7000_Eval",
+        "Ring_PTV70",
+        "Parotid_L-PTV",
+        "PTV70-Parotid",
+        "PTV70_opt",
+        "Brainstem~",
+        "avoid_cord",
+        "Larynx crop",
+        "PTV70 no skin",
+        "CordPRV",
+        "Optic_Nrv_L",
+        "CTV_7000",
+        "GTVp",
+        "Chiasm",
+        "Submandibular",
+        "Parotids",
+        "Brain",
+    ],
+)
 def test_help_structures_and_other_organs_are_never_taken(name):
     matches = match_structures({"1": name})
     assert not roles_of(matches) and not any(match.candidates for match in matches)
 
 
-@pytest.mark.parametrize(("name", "role"), [
-    ("Larynx_SG", "Larynx"), ("Glottis", "Larynx"), ("Esophagus_S", "Esophagus"), ("Spinal Canal", "SpinalCord"),
-    ("PTV_High", "PTV70"), ("PTV1", "PTV70"), ("PTV_Low", "PTV56"), ("PTV 60/54", "PTV54"),
-])
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("Larynx_SG", "Larynx"),
+        ("Glottis", "Larynx"),
+        ("Esophagus_S", "Esophagus"),
+        ("Spinal Canal", "SpinalCord"),
+        ("PTV_High", "PTV70"),
+        ("PTV1", "PTV70"),
+        ("PTV_Low", "PTV56"),
+        ("PTV 60/54", "PTV54"),
+    ],
+)
 def test_what_is_near_is_asked(name, role):
     match = next(match for match in match_structures({"1": name}) if match.candidates)
     assert (match.role, match.segments, match.candidates) == (role, (), ("1",)) and match.note
@@ -74,8 +125,17 @@ def test_targets_come_first_and_from_the_highest_level_down():
     assert rows == ["PTV66", "PTV60", "PTV54", *OARS, EXTERNAL]
 
 
-@pytest.mark.parametrize(("name", "levels"), [("PTV70_35fx", [70.0]), ("PTV2", []), ("PTV_7000_66Gy", [66.0]),
-                                              ("PTV 5mm 63", [63.0]), ("PTV_9999", []), ("PTV", [])])
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        ("PTV70_35fx", [70.0]),
+        ("PTV2", []),
+        ("PTV_7000_66Gy", [66.0]),
+        ("PTV 5mm 63", [63.0]),
+        ("PTV_9999", []),
+        ("PTV", []),
+    ],
+)
 def test_numbers_in_target_names(name, levels):
     assert stated_levels(name) == levels
 
@@ -83,10 +143,15 @@ def test_numbers_in_target_names(name, levels):
 def test_roles_from_a_script_are_checked():
     names = {"s1": "PTV_7000", "s2": "Larynx", "s3": "twin", "s4": "twin"}
     assert check_roles({"PTV70": "PTV_7000", "Larynx": ["s2"], "Mandible": None}, names) == {
-        "PTV70": ("s1",), "Larynx": ("s2",)}
-    for given_roles, words in (({"Liver": "s2"}, "no role"), ({"Larynx": "liver"}, "no segment named 'liver'"),
-                               ({"Larynx": "twin"}, "several segments"),
-                               ({"Larynx": "s2", "Mandible": "Larynx"}, "given for two roles")):
+        "PTV70": ("s1",),
+        "Larynx": ("s2",),
+    }
+    for given_roles, words in (
+        ({"Liver": "s2"}, "no role"),
+        ({"Larynx": "liver"}, "no segment named 'liver'"),
+        ({"Larynx": "twin"}, "several segments"),
+        ({"Larynx": "s2", "Mandible": "Larynx"}, "given for two roles"),
+    ):
         with pytest.raises(DeepDoseError, match=words):
             check_roles(given_roles, names)
 

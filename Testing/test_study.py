@@ -9,10 +9,9 @@ import pytest
 import yaml
 from scipy import stats
 
-import study
-import study_report
-from DeepDosePredictLib.core.errors import DeepDoseError
-from study import WHOLE, Study
+from deepdose_training import study, study_report
+from deepdose_training.study import WHOLE, Study
+from DeepDosePredictLib.errors import DeepDoseError
 from synthetic import make_case, write_openkbp
 
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
@@ -24,13 +23,29 @@ def small_study(tmp_path, monkeypatch) -> Study:
     for split, seeds in (("train", range(2)), ("validation", range(10, 16))):
         for seed in seeds:
             write_openkbp(tmp_path / split / f"pt_{seed}", make_case(f"pt_{seed}", seed=seed))
-    config = {"name": "tiny", "epochs": 1, "network": NETWORK, "loss": {"mae": 1.0}, "precision": "32-true",
-              "data": {"train": str(tmp_path / "train"), "validation": str(tmp_path / "validation"),
-                       "cache": str(tmp_path / "cache")}}
+    config = {
+        "name": "tiny",
+        "epochs": 1,
+        "network": NETWORK,
+        "loss": {"mae": 1.0},
+        "precision": "32-true",
+        "data": {
+            "train": str(tmp_path / "train"),
+            "validation": str(tmp_path / "validation"),
+            "cache": str(tmp_path / "cache"),
+        },
+    }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump({
-        "config": "config.yaml", "settings": ["optimizer.lr=0.01"], "seeds": [1, 2],
-        "variants": {"MAE": [], "MAE + DVH": ["loss={mae: 1.0, dvh: 1.0}"]}}))
+    (tmp_path / "small.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "config": "config.yaml",
+                "settings": ["optimizer.lr=0.01"],
+                "seeds": [1, 2],
+                "variants": {"MAE": [], "MAE + DVH": ["loss={mae: 1.0, dvh: 1.0}"]},
+            }
+        )
+    )
     monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(study_report, "RUNS", tmp_path / "runs")
     return Study.read(tmp_path / "small.yaml")
@@ -47,13 +62,20 @@ def test_a_study_runs_once_and_is_reported(small_study, tmp_path):
     study.collect(small_study, results)
     runs = rows(results / "runs.csv")
     assert [(row["variant"], row["seed"]) for row in runs] == [
-        ("MAE", "1"), ("MAE + DVH", "1"), ("MAE", "2"), ("MAE + DVH", "2")]
+        ("MAE", "1"),
+        ("MAE + DVH", "1"),
+        ("MAE", "2"),
+        ("MAE + DVH", "2"),
+    ]
     assert "loss={mae: 1.0, dvh: 1.0}" in runs[1]["command"] and "seed=2" in runs[2]["command"]
     errors = rows(results / "errors.csv")
     # Six patients with a dose error, four PTV and OAR kinds of metrics each, in four runs.
     assert sum(row["metric"] == "dose error" for row in errors) == 24
-    first = [float(row["error_gy"]) for row in errors
-             if (row["variant"], row["seed"], row["structure"]) == ("MAE", "1", WHOLE)]
+    first = [
+        float(row["error_gy"])
+        for row in errors
+        if (row["variant"], row["seed"], row["structure"]) == ("MAE", "1", WHOLE)
+    ]
     curve = [row for row in rows(results / "curves.csv") if (row["variant"], row["seed"]) == ("MAE", "1")]
     assert np.mean(first) == pytest.approx(float(curve[-1]["dose_score"]), abs=0.1)
     goals = rows(results / "goals.csv")
@@ -78,8 +100,11 @@ def test_tests_are_of_pairs_of_patients():
     names = [f"pt_{n}" for n in range(20)]
 
     def variant(shift: float) -> dict:
-        return {(name, roi, metric): value + shift for name, value in zip(names, rng.uniform(2, 4, 20), strict=True)
-                for roi, metric in ((WHOLE, "dose error"), ("PTV70", "D_95"), ("Larynx", "mean"))}
+        return {
+            (name, roi, metric): value + shift
+            for name, value in zip(names, rng.uniform(2, 4, 20), strict=True)
+            for roi, metric in ((WHOLE, "dose error"), ("PTV70", "D_95"), ("Larynx", "mean"))
+        }
 
     errors = {"a": variant(0), "b": variant(-0.8)}
     lines = study_report.wilcoxon_table(errors)[2:]

@@ -16,25 +16,34 @@ import pytest
 import torch
 import yaml
 
-from augment import Stretch, stretched
-from average import average_models
-from config import ScheduleConfig, TrainingConfig, read_config
-from data import CACHED_ROIS, Plans, Sample, ShardSampler, cache_patients, collate, derived_masks, random_slab
-from DeepDosePredictLib.core.bitmask import decode, swap_bits
-from DeepDosePredictLib.core.case import dose_box
-from DeepDosePredictLib.core.channels import DEFAULT_CHANNELS, ChannelSpec, rough_plan
-from DeepDosePredictLib.core.errors import DeepDoseError
-from DeepDosePredictLib.core.metrics import score_patient
-from DeepDosePredictLib.core.model_file import load_model, load_planner, planner_hash, save_planner
-from DeepDosePredictLib.core.planner import Planner
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.core.rois import DOSE_MASK, ROIS
+from deepdose_training.augment import Stretch, stretched
+from deepdose_training.average import average_models
+from deepdose_training.configuration import ScheduleConfig, TrainingConfig, read_config
+from deepdose_training.dataset import (
+    CACHED_ROIS,
+    Plans,
+    Sample,
+    ShardSampler,
+    cache_patients,
+    collate,
+    derived_masks,
+    random_slab,
+)
+from deepdose_training.dose_module import MIRRORED_BITS, DoseModule, learning_rate_schedule
+from deepdose_training.ensemble import join_models
+from deepdose_training.train import start_from, train
+from deepdose_training.train_planner import LeftOut, PlannedPatient, train_planner
+from DeepDosePredictLib.dvh.metrics import score_patient
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from ensemble import join_models
-from module import MIRRORED_BITS, DoseModule, learning_rate_schedule
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, rough_plan
+from DeepDosePredictLib.model.model_file import load_model, load_planner, planner_hash, save_planner
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import dose_box
+from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
+from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.planner.planner import Planner
 from synthetic import make_case, make_model, write_openkbp
-from train import start_from, train
-from train_planner import LeftOut, PlannedPatient, train_planner
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
@@ -54,11 +63,20 @@ def cohort(tmp_path_factory) -> Path:
 
 def settings(cohort: Path, **changes) -> dict:
     return {
-        "name": "tiny", "epochs": 2, "mirror": 0.5, "ema": 0.5, "network": NETWORK,
+        "name": "tiny",
+        "epochs": 2,
+        "mirror": 0.5,
+        "ema": 0.5,
+        "network": NETWORK,
         "loss": {"mae": 1.0, "value_dvh": 0.1},
-        "data": {"train": str(cohort / "train"), "validation": str(cohort / "validation"),
-                 "cache": str(cohort / "cache")},
-        "optimizer": {"name": "adamw", "lr": 0.01}, "schedule": {"name": "onecycle"}, "precision": "32-true",
+        "data": {
+            "train": str(cohort / "train"),
+            "validation": str(cohort / "validation"),
+            "cache": str(cohort / "cache"),
+        },
+        "optimizer": {"name": "adamw", "lr": 0.01},
+        "schedule": {"name": "onecycle"},
+        "precision": "32-true",
     } | changes
 
 
@@ -93,8 +111,10 @@ def test_training_learns_and_exports(tmp_path, cohort):
     case = make_case("pt_10", seed=10)
     other = make_case("pt_11", seed=11)
     predictor = Predictor(model, "cpu")
-    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
-              for c in (case, other)]
+    errors = [
+        score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+        for c in (case, other)
+    ]
     assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "run", "val/dose_score")), abs=0.5)
 
 
@@ -141,8 +161,21 @@ def test_two_processes_equal_one_on_the_same_global_batch(tmp_path, cohort):
         path.write_text(yaml.safe_dump(settings(cohort, epochs=3, batch_size=batch)))
         run = tmp_path / f"run{devices}"
         process = subprocess.run(
-            [sys.executable, str(ROOT / "Training" / "train.py"), str(path), "--run", str(run), "--accelerator", "cpu",
-             "--devices", str(devices)], capture_output=True, text=True, timeout=400, check=False,
+            [
+                sys.executable,
+                str(ROOT / "Training" / "train.py"),
+                str(path),
+                "--run",
+                str(run),
+                "--accelerator",
+                "cpu",
+                "--devices",
+                str(devices),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
         assert process.returncode == 0, process.stderr[-3000:]
@@ -254,9 +287,13 @@ def test_rotation_turns_everything_together_and_back(steps):
 def test_rotation_follows_the_sense_of_the_image():
     """A parotid seen from the middle of the patient moves on by 40 degrees."""
     sample = Sample.from_case(make_case())
-    before, after = ((torch.nonzero(decode(s.bits, CACHED_ROIS.index("LeftParotid"))).double().mean(0)
-                      - torch.nonzero(decode(s.bits, CACHED_ROIS.index(DOSE_MASK))).double().mean(0)).tolist()
-                     for s in (sample, stretched(sample, Stretch(40))))
+    before, after = (
+        (
+            torch.nonzero(decode(s.bits, CACHED_ROIS.index("LeftParotid"))).double().mean(0)
+            - torch.nonzero(decode(s.bits, CACHED_ROIS.index(DOSE_MASK))).double().mean(0)
+        ).tolist()
+        for s in (sample, stretched(sample, Stretch(40)))
+    )
     angle = np.rad2deg(np.arctan2(after[1], after[2]) - np.arctan2(before[1], before[2])) % 360
     assert min(abs(angle - 40), abs(angle - 320)) < 5
 
@@ -308,8 +345,13 @@ def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, c
     """A model goes on with more channels, here in another order, and gives the same dose until it is trained."""
     model = make_model(tmp_path / "start.safetensors", full_resolution_channels=4)
     channels = ["spacing/i", *DEFAULT_CHANNELS, "beam_dose"]
-    config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]", channels=channels,
-                           network=NETWORK | {"full_resolution_channels": 4})
+    config = configuration(
+        tmp_path,
+        cohort,
+        "gantry_angles=[0, 120, 240]",
+        channels=channels,
+        network=NETWORK | {"full_resolution_channels": 4},
+    )
     module = DoseModule(config).eval()
     start_from(module, model)
     batch = collate([(0, Sample.from_case(case, Plans.of(config)))])
@@ -325,25 +367,40 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
     angles, planner = list(range(0, 360, 40)), Planner()
     torch.nn.init.normal_(planner.judge[-1].weight, std=0.3)
     save_planner(tmp_path / "planner.safetensors", planner)
-    config = configuration(tmp_path, cohort, "epochs=1", f"gantry_angles={angles}",
-                           planner=str(tmp_path / "planner.safetensors"),
-                           channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
-                           network=NETWORK | {"base_channel": 12})
+    config = configuration(
+        tmp_path,
+        cohort,
+        "epochs=1",
+        f"gantry_angles={angles}",
+        planner=str(tmp_path / "planner.safetensors"),
+        channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+        network=NETWORK | {"base_channel": 12},
+    )
     model = load_model(train(config, tmp_path / "run", **QUIET))
     assert model.contract.channels.gantry_angles == tuple(angles)
     assert planner_hash(model.planner) == planner_hash(planner) != planner_hash(Planner())
     predictor = Predictor(model, "cpu")
-    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
-              for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
+    errors = [
+        score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+        for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))
+    ]
     assert np.mean(errors) == pytest.approx(logged(tmp_path / "run", "val/dose_score")[-1], abs=0.2)
 
 
 def test_coarse_training(tmp_path, cohort):
     """It learns on stretched, averaged patients; a resumed run is the same; the model predicts what was validated."""
-    settings = {"epochs": 4, "validate_every": 2, "coarse": True, "rotate": 0.2, "mirror_axial": 0.5,
-                "affine": {"share": 0.5, "degrees": 5, "along": 0.1, "across": 0.1}, "derived_mask": 0.3,
-                "gantry_angles": [0, 120, 240], "channels": [*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
-                "network": NETWORK | {"pooling": 2, "detail_channel": 12, "slope": 0.1}}
+    settings = {
+        "epochs": 4,
+        "validate_every": 2,
+        "coarse": True,
+        "rotate": 0.2,
+        "mirror_axial": 0.5,
+        "affine": {"share": 0.5, "degrees": 5, "along": 0.1, "across": 0.1},
+        "derived_mask": 0.3,
+        "gantry_angles": [0, 120, 240],
+        "channels": [*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+        "network": NETWORK | {"pooling": 2, "detail_channel": 12, "slope": 0.1},
+    }
     config = configuration(tmp_path, cohort, **settings)
     model = load_model(train(config, tmp_path / "whole", **QUIET))
     losses = logged(tmp_path / "whole", "train/mae")
@@ -354,8 +411,10 @@ def test_coarse_training(tmp_path, cohort):
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     predictor = Predictor(model, "cpu")
-    errors = [score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
-              for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))]
+    errors = [
+        score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+        for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))
+    ]
     assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "whole", "val/dose_score")), abs=0.3)
 
 
@@ -389,8 +448,9 @@ def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, cohort):
         train_planner(alone, path, 3, without=LeftOut(n, 2), **QUIET_PLANNER)
     names = [sample.name for sample in cache_patients(cohort / "train", tmp_path / "cache")]
     assert LeftOut(1, 2).rest(names) == names[::2] and LeftOut(0, 4).rest(names) == names[1:]
-    config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]",
-                           held_out_planners=list(map(str, paths)), planner=str(paths[0]))
+    config = configuration(
+        tmp_path, cohort, "gantry_angles=[0, 120, 240]", held_out_planners=list(map(str, paths)), planner=str(paths[0])
+    )
     found = cache_patients(cohort / "train", tmp_path / "cache", Plans.of_training_patients(config))
     for n, sample in enumerate(found):
         ours, others = (Plans((0, 120, 240), paths[m % 2]) for m in (n, n + 1))
@@ -455,11 +515,17 @@ def test_slabs_are_drawn_by_seed_epoch_and_patient():
         assert random_slab(batch, slices, seed=1, epoch=3) is batch
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    (["epoch=3"], "unknown setting 'epoch'"), (["optimizer.speed=1"], "unknown setting 'speed'"),
-    (["epochs=many"], "epochs must be a number"), (["epochs=2.5"], "whole number"), (["epochs"], "key=value"),
-    (["data=3"], "expected settings of DataConfig"),
-])
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["epoch=3"], "unknown setting 'epoch'"),
+        (["optimizer.speed=1"], "unknown setting 'speed'"),
+        (["epochs=many"], "epochs must be a number"),
+        (["epochs=2.5"], "whole number"),
+        (["epochs"], "key=value"),
+        (["data=3"], "expected settings of DataConfig"),
+    ],
+)
 def test_mistakes_in_configurations_are_named(tmp_path, cohort, overrides, message):
     with pytest.raises(DeepDoseError, match=message):
         configuration(tmp_path, cohort, *overrides)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .core.errors import DeepDoseError
+from .errors import DeepDoseError
 
 _HERE = Path(__file__).resolve().parent
 # Beside the library in a checkout and in Slicer, inside it where pip installed it.

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from DeepDosePredictLib.core.beams import DoseMatrix, Physics
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import Case, dose_box
-from DeepDosePredictLib.core.channels import plan_patient
-from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.planner import Patient, make_problem, untrained_planner
+from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.model.channels import plan_patient
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.patient.case import Case, dose_box
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.planner.beams import DoseMatrix, Physics
+from DeepDosePredictLib.planner.planner import Patient, make_problem, untrained_planner
 
 NINE = tuple(range(0, 360, 40))
 

@@ -20,12 +20,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from common import peak_megabytes, run_alone
-from DeepDosePredictLib.core.bitmask import RoiMask, decode, to_tensor
-from DeepDosePredictLib.core.case import Case, dose_box
-from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.network import DeepDoseNet, NetworkConfig
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.io.openkbp import read_openkbp
+from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.patient.case import Case, dose_box
+from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 N_PATIENTS, BIN_GY = 8, 1.0
@@ -36,8 +36,10 @@ def prepare(folder: Path, case: Case, n_rois: int) -> None:
     box = dose_box(case.dose_mask)
     masks = {f"{roi} {n}": np.roll(case.rois[roi], 2 * n, axis=1)[box] for n in range(4) for roi in case.rois}
     masks = dict(list(masks.items())[:n_rois])
-    shared = {"dose": torch.from_numpy(np.ascontiguousarray(case.dose[box])),
-              "ct": torch.from_numpy(np.ascontiguousarray(case.ct[box]))}
+    shared = {
+        "dose": torch.from_numpy(np.ascontiguousarray(case.dose[box])),
+        "ct": torch.from_numpy(np.ascontiguousarray(case.ct[box])),
+    }
     one_hot = torch.from_numpy(np.stack([mask.astype(np.uint8) for mask in masks.values()]))
     for kind, rois in (("bit-mask", to_tensor(RoiMask.encode(masks).bits)), ("one-hot", one_hot)):
         (folder / kind).mkdir(exist_ok=True)
@@ -81,8 +83,12 @@ def measure(folder: Path, kind: str, n_rois: int) -> dict:
             optimizer.step()
         seconds = time.perf_counter() - start
     peak = torch.cuda.max_memory_allocated() / 2**20 if DEVICE == "cuda" else peak_megabytes()
-    return {"epoch": seconds / len(paths), "load": loading / len(paths), "peak": peak,
-            "bytes": sum(path.stat().st_size for path in paths) / len(paths)}
+    return {
+        "epoch": seconds / len(paths),
+        "load": loading / len(paths),
+        "peak": peak,
+        "bytes": sum(path.stat().st_size for path in paths) / len(paths),
+    }
 
 
 def main() -> None:
@@ -99,11 +105,16 @@ def main() -> None:
             for case in cases:
                 prepare(Path(folder), case, n_rois)
             results = {kind: run_alone(__file__, folder, kind, n_rois) for kind in ("one-hot", "bit-mask")}
-        for key, label, scale in (("epoch", "training epoch [ms]", 1e3), ("load", "of it load and decode [ms]", 1e3),
-                                  ("bytes", "bytes on disk [MB]", 1e-6), ("peak", "peak memory [MB]", 1)):
+        for key, label, scale in (
+            ("epoch", "training epoch [ms]", 1e3),
+            ("load", "of it load and decode [ms]", 1e3),
+            ("bytes", "bytes on disk [MB]", 1e-6),
+            ("peak", "peak memory [MB]", 1),
+        ):
             one_hot, bit_mask = (results[kind][key] for kind in ("one-hot", "bit-mask"))
-            print(f"{n_rois:>4}  {label:<28}{one_hot * scale:>12.1f}{bit_mask * scale:>12.1f}"
-                  f"{bit_mask / one_hot:>8.2f}")
+            print(
+                f"{n_rois:>4}  {label:<28}{one_hot * scale:>12.1f}{bit_mask * scale:>12.1f}{bit_mask / one_hot:>8.2f}"
+            )
 
 
 if __name__ == "__main__":

@@ -67,8 +67,12 @@ def run(name: str, first: int, last: int) -> tuple[Counter, list[str], int]:
     """Counts of outcomes, faults in words, and the largest memory of a worker in bytes."""
     counts, faults, memory = Counter(), [], 0
     while first < last:
-        process = subprocess.Popen([sys.executable, __file__, "--work", name, str(first), str(last)],
-                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--work", name, str(first), str(last)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_forward, args=(process.stdout, lines), daemon=True).start()
         while (line := _next(lines, process)) is not None:
@@ -115,8 +119,9 @@ def main() -> int:
     for name in options.readers or READERS:
         counts, faults, memory = run(name, options.seed, options.seed + options.cases)
         words = ", ".join(f"{counts[key]} {key}" for key in ("refused", "read", "fault", "crashed or hung"))
-        print(f"{name:<11} {sum(counts.values())} cases: {words}; at most {memory / 2**20:.0f} MB more memory",
-              flush=True)
+        print(
+            f"{name:<11} {sum(counts.values())} cases: {words}; at most {memory / 2**20:.0f} MB more memory", flush=True
+        )
         for fault in faults:
             print(f"  {fault}", flush=True)
         failed = failed or bool(faults)

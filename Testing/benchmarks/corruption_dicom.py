@@ -1,6 +1,6 @@
 """What comes of reading damaged DICOM-RT patients: outcomes by kind of damage; nothing may be "broken".
 
-    python Testing/benchmarks/corruption_dicom.py [NUMBER] [--list]
+python Testing/benchmarks/corruption_dicom.py [NUMBER] [--list]
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from common import peak_megabytes
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
-from DeepDosePredictLib.io.cases import read_case
+from DeepDosePredictLib.app.sources import read_case
 from dicom_corruption import damaged_copy, outcome
 from dicom_patient import write_small_patient
 

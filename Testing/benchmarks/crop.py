@@ -13,11 +13,11 @@ import sys
 
 import numpy as np
 
-from DeepDosePredictLib.core.case import dose_box
-from DeepDosePredictLib.core.metrics import dose_error
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.dvh.metrics import dose_error
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import dose_box
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 
 def widened(box: tuple[slice, ...], by: int) -> tuple[slice, ...]:

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 
 from common import peak_megabytes, run_alone
-from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.geometry import Grid, reslice
-from DeepDosePredictLib.io.cases import find_cases
+from DeepDosePredictLib.app.outputs import write_prediction
+from DeepDosePredictLib.app.sources import find_cases
+from DeepDosePredictLib.device import keep_freed_memory
+from DeepDosePredictLib.geometry.grid import Grid, reslice
 from DeepDosePredictLib.io.dicom.ct import LPS_TO_RAS
 from DeepDosePredictLib.io.dicom.write_study import Scan, write_study
-from DeepDosePredictLib.io.outputs import write_prediction
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 SHAPE, SPACING = (160, 512, 512), (2.0, 0.977, 0.977)
 
@@ -36,11 +36,17 @@ def write_large_study(folder: Path) -> None:
     place = np.diag([*case.spacing[::-1], 1.0])
     source, grid = Grid(case.shape, LPS_TO_RAS @ place), Grid(SHAPE, LPS_TO_RAS @ np.diag([*SPACING[::-1], 1.0]))
     ct = np.rint(reslice(case.ct, source, grid, -1000, True)).astype(np.int16)
-    masks = {roi: reslice(case.rois[roi].astype(np.float32), source, grid, 0, True) >= 0.5
-             for roi in case.rois.present()}
+    masks = {
+        roi: reslice(case.rois[roi].astype(np.float32), source, grid, 0, True) >= 0.5 for roi in case.rois.present()
+    }
     more = {f"z{name}": mask for name, mask in masks.items()}
-    write_study(folder, "large", Scan(ct, SPACING, (0.0, 0.0, 0.0)), masks | more,
-                Scan(case.dose, case.spacing, (0.0, 0.0, 0.0)))
+    write_study(
+        folder,
+        "large",
+        Scan(ct, SPACING, (0.0, 0.0, 0.0)),
+        masks | more,
+        Scan(case.dose, case.spacing, (0.0, 0.0, 0.0)),
+    )
 
 
 def measure(folder: str, part: str) -> dict:

@@ -20,14 +20,21 @@ from pathlib import Path
 import numpy as np
 
 from common import median_seconds
-from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.core.dvh import OversampledDose, StructureDose
-from DeepDosePredictLib.core.metrics import Metric
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.dvh.metrics import Metric
+from DeepDosePredictLib.dvh.oversampled import OversampledDose, StructureDose
 from DeepDosePredictLib.io.openkbp import read_openkbp
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
-COLUMNS = {"D99pct_gy": "D99%", "D95pct_gy": "D95%", "D1pct_gy": "D1%", "D0.1cc_gy": "D0.1cc", "D2cc_gy": "D2cc",
-           "V20Gy_pct": "V20Gy", "V50Gy_pct": "V50Gy"}
+COLUMNS = {
+    "D99pct_gy": "D99%",
+    "D95pct_gy": "D95%",
+    "D1pct_gy": "D1%",
+    "D0.1cc_gy": "D0.1cc",
+    "D2cc_gy": "D2cc",
+    "V20Gy_pct": "V20Gy",
+    "V50Gy_pct": "V50Gy",
+}
 METRICS = [Metric.parse(text) for text in COLUMNS.values()]
 
 
@@ -78,8 +85,10 @@ def time_both(case: Case) -> None:
     masks, whole = crops(case), {roi: case.rois[roi] for roi in case.rois.present()}
     fast = median_seconds(lambda: ours(case, masks))
     slow = median_seconds(lambda: plain(case, whole), runs=3)
-    print(f"{case.name}, {len(masks)} structures: {fast * 1e3:.0f} ms, baseline {slow * 1e3:.0f} ms,"
-          f" ratio {fast / slow:.3f}")
+    print(
+        f"{case.name}, {len(masks)} structures: {fast * 1e3:.0f} ms, baseline {slow * 1e3:.0f} ms,"
+        f" ratio {fast / slow:.3f}"
+    )
 
 
 def compare(case: Case, rows: list[dict], worst: dict) -> int:
@@ -88,8 +97,9 @@ def compare(case: Case, rows: list[dict], worst: dict) -> int:
     for row in rows:
         structure = structures[row["roi"]]
         values = (structure.volume_cc, structure.mean, structure.minimum, structure.maximum)
-        unlike += sum(f"{v:.6g}" != row[c] for v, c in zip(values, ("volume_cc", "mean_gy", "min_gy", "max_gy"),
-                                                             strict=True))
+        unlike += sum(
+            f"{v:.6g}" != row[c] for v, c in zip(values, ("volume_cc", "mean_gy", "min_gy", "max_gy"), strict=True)
+        )
         for column, metric in zip(COLUMNS, METRICS, strict=True):
             worst[column].append((abs(structure.metric(metric) - float(row[column])), case.name, row["roi"]))
     return unlike
@@ -107,16 +117,19 @@ def main() -> None:
     worst, unlike = defaultdict(list), 0
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(data / "openkbp" / "validation-pats.tar.xz") as archive:
-            wanted = [member for member in archive if Path(member.name).parts[1:2] and
-                      Path(member.name).parts[1] in patients]
+            wanted = [
+                member for member in archive if Path(member.name).parts[1:2] and Path(member.name).parts[1] in patients
+            ]
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and later
             archive.extractall(folder, wanted)
         for name, rows in patients.items():
             case = read_openkbp(Path(folder) / "validation-pats" / name)
             time_both(case)
             unlike += compare(case, rows, worst)
-    print(f"against SlicerRT ({sum(map(len, patients.values()))} structures): {unlike} of the volumes, means, minima"
-          " and maxima differ in six digits; largest differences of the metrics:")
+    print(
+        f"against SlicerRT ({sum(map(len, patients.values()))} structures): {unlike} of the volumes, means, minima"
+        " and maxima differ in six digits; largest differences of the metrics:"
+    )
     for column, differences in worst.items():
         (first, *where), second = sorted(differences, reverse=True)[:2]
         print(f"  {column:<10} {first:.4f} ({', '.join(where)}), then {second[0]:.4f}")

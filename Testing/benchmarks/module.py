@@ -20,11 +20,11 @@ import torch
 
 from clinical import clinical_grid, clinical_nodes
 from common import peak_megabytes
-from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
+from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.mrml.geometry import reslice, volumeGrid
 from DeepDosePredictLib.mrml.segments import LabelmapShape, segmentShape
 from DeepDosePredictLib.mrml.workflow import predictDose
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from mrml_scene import Scene
 
 RUNS = 3

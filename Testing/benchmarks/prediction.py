@@ -14,13 +14,13 @@ import sys
 import torch
 
 from common import median_seconds, peak_megabytes, run_alone
-from DeepDosePredictLib.core.bitmask import RoiMask
-from DeepDosePredictLib.core.case import dose_box
-from DeepDosePredictLib.core.channels import rough_plan
-from DeepDosePredictLib.core.device import keep_freed_memory
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.models import open_model
+from DeepDosePredictLib.device import keep_freed_memory
+from DeepDosePredictLib.model.channels import rough_plan
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import dose_box
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 
 def measure(part: str, model: str | None) -> dict:
@@ -46,8 +46,10 @@ def main() -> None:
     names = {"whole": "whole grid", "box": "dose box", "single": "single pass", "plan": "rough plan"}
     results = {part: run_alone(__file__, part, model) for part in names}
     for part, result in results.items():
-        print(f"{names[part]:<12}{result['shape']:>14}  {result['seconds']:.3f} s  peak {result['peak']:.0f} MB"
-              f"  ({result['device']}, two threads)")
+        print(
+            f"{names[part]:<12}{result['shape']:>14}  {result['seconds']:.3f} s  peak {result['peak']:.0f} MB"
+            f"  ({result['device']}, two threads)"
+        )
     whole, box = results["whole"], results["box"]
     print(f"ratio box / whole: time {box['seconds'] / whole['seconds']:.2f}, memory {box['peak'] / whole['peak']:.2f}")
 

@@ -17,22 +17,26 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from DeepDosePredictLib.clinical_case import clinical_case
-from DeepDosePredictLib.core.case import Case
-from DeepDosePredictLib.core.metrics import dose_score, dvh_score, score_patient
-from DeepDosePredictLib.core.predictor import Predictor
-from DeepDosePredictLib.core.rois import DOSE_MASK
-from DeepDosePredictLib.geometry import Grid, Volume, reslice
+from DeepDosePredictLib.dvh.metrics import dose_score, dvh_score, score_patient
+from DeepDosePredictLib.geometry.clinical_case import clinical_case
+from DeepDosePredictLib.geometry.grid import Grid, Volume, reslice
+from DeepDosePredictLib.geometry.model_grid import lps_grid
+from DeepDosePredictLib.geometry.shapes import LabelmapShape
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model_grid import lps_grid
-from DeepDosePredictLib.models import open_model
-from DeepDosePredictLib.shapes import LabelmapShape
+from DeepDosePredictLib.model.installed import open_model
+from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.rois import DOSE_MASK
 
 AIR_HU = -1000
 FINER = (1, 4, 4)
 ANGLE = np.deg2rad(2)
-TURN = np.block([[np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]]), np.zeros((2, 2))],
-                 [np.zeros((2, 2)), np.eye(2)]])
+TURN = np.block(
+    [
+        [np.array([[np.cos(ANGLE), -np.sin(ANGLE)], [np.sin(ANGLE), np.cos(ANGLE)]]), np.zeros((2, 2))],
+        [np.zeros((2, 2)), np.eye(2)],
+    ]
+)
 
 
 def regridded(case: Case, source: Grid) -> tuple[Case, Grid]:
@@ -41,8 +45,9 @@ def regridded(case: Case, source: Grid) -> tuple[Case, Grid]:
     ct = Volume(case.name, reslice(case.ct, source, fine, AIR_HU, linear=True), fine)
     masks = {**{roi: case.rois[roi] for roi in case.rois.present()}, DOSE_MASK: case.dose_mask}
     shapes = {roi: reslice(mask.astype(np.float32), source, fine, 0, linear=True) >= 0.5 for roi, mask in masks.items()}
-    return clinical_case(ct, {roi: [(roi, LabelmapShape.cropped(mask, fine))] for roi, mask in shapes.items()},
-                         case.name)
+    return clinical_case(
+        ct, {roi: [(roi, LabelmapShape.cropped(mask, fine))] for roi, mask in shapes.items()}, case.name
+    )
 
 
 def main() -> None:
@@ -57,12 +62,15 @@ def main() -> None:
         turned = Grid(case.shape, TURN @ straight.ijk_to_ras)
         for name, source in (("finer CT", straight), ("finer CT, oblique", turned)):
             there, grid = regridded(case, source)
-            for what, dose in ((name, predictor.predict(there).dose),
-                               (f"{name}: reference", reslice(case.dose, source, grid, 0, linear=True))):
+            for what, dose in (
+                (name, predictor.predict(there).dose),
+                (f"{name}: reference", reslice(case.dose, source, grid, 0, linear=True)),
+            ):
                 doses[what] = reslice(dose, grid, source, 0, linear=True) * case.dose_mask
         for name, dose in doses.items():
-            scores.setdefault(name, []).append(score_patient(case.name, case.dose, dose, case.rois, case.dose_mask,
-                                                             case.voxel_volume_mm3))
+            scores.setdefault(name, []).append(
+                score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
+            )
     for name, values in scores.items():
         print(f"{name:<28} dose score {dose_score(values):.3f} Gy  DVH score {dvh_score(values):.3f} Gy")
 

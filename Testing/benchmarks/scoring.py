@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from common import median_seconds
-from DeepDosePredictLib.core.metrics import score_patient
-from DeepDosePredictLib.core.phantom import head_and_neck_phantom
-from DeepDosePredictLib.core.rois import is_target
+from DeepDosePredictLib.dvh.metrics import score_patient
+from DeepDosePredictLib.patient.rois import is_target
+from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 
 def plain(case, predicted: np.ndarray) -> list[float]:
@@ -23,8 +23,10 @@ def plain(case, predicted: np.ndarray) -> list[float]:
         mask = case.rois[roi].astype(float)
         n = max(1, round(100 / case.voxel_volume_mm3)) / mask.sum()
         for percent in (1, 5, 99) if is_target(roi) else (100 - 100 * n, None):
-            pair = [np.mean(d[mask > 0]) if percent is None else np.percentile(d[mask > 0], percent)
-                    for d in (reference, predicted)]
+            pair = [
+                np.mean(d[mask > 0]) if percent is None else np.percentile(d[mask > 0], percent)
+                for d in (reference, predicted)
+            ]
             values.append(abs(pair[0] - pair[1]))
     return values
 
@@ -32,8 +34,9 @@ def plain(case, predicted: np.ndarray) -> list[float]:
 def main() -> None:
     case = head_and_neck_phantom()
     predicted = np.roll(case.dose, 1, axis=1).astype(float) * case.dose_mask
-    ours = median_seconds(lambda: score_patient("", case.dose, predicted, case.rois, case.dose_mask,
-                                                case.voxel_volume_mm3))
+    ours = median_seconds(
+        lambda: score_patient("", case.dose, predicted, case.rois, case.dose_mask, case.voxel_volume_mm3)
+    )
     baseline = median_seconds(lambda: plain(case, predicted))
     print(f"scoring one patient: {ours * 1e3:.0f} ms, baseline {baseline * 1e3:.0f} ms, ratio {ours / baseline:.2f}")
 

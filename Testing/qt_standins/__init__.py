@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("PySide6.QtWidgets", reason="the panel's tests need PySide6 and the libraries it stands on (EGL)",
-                    exc_type=ImportError)
+pytest.importorskip(
+    "PySide6.QtWidgets",
+    reason="the panel's tests need PySide6 and the libraries it stands on (EGL)",
+    exc_type=ImportError,
+)
 import slicer
 from PySide6.QtWidgets import QWidget
 
@@ -63,7 +66,8 @@ class SlicerSession:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         self.description = types.SimpleNamespace(
-            path=str(MODULE), widgetRepresentation=lambda: self.module_widget.parent)
+            path=str(MODULE), widgetRepresentation=lambda: self.module_widget.parent
+        )
         self._give(slicer.modules, name.lower(), self.description)
         getattr(module, name)(self.description)
         return module
@@ -117,8 +121,13 @@ class SlicerSession:
             self.module_widget.cleanup()
             self.discard(self.area)
             self.module_widget = None
-        application.forget((*self._modules, MODULE.stem,
-                            *(name for name in sys.modules if name.startswith("DeepDosePredictLib.panel"))))
+        application.forget(
+            (
+                *self._modules,
+                MODULE.stem,
+                *(name for name in sys.modules if name.startswith("DeepDosePredictLib.panel")),
+            )
+        )
         for owner, name in self._added:
             if hasattr(owner, name):
                 delattr(owner, name)

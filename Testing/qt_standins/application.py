@@ -90,9 +90,17 @@ def sample_data_module() -> types.ModuleType:
 
         @staticmethod
         def registerCustomSampleDataSource(
-            category="Custom", sampleName=None, uris=None, fileNames=None, nodeNames=None,
-            customDownloader=None, thumbnailFileName=None, loadFileTypes=None, loadFiles=None,
-            loadFileProperties=None, checksums=None,
+            category="Custom",
+            sampleName=None,
+            uris=None,
+            fileNames=None,
+            nodeNames=None,
+            customDownloader=None,
+            thumbnailFileName=None,
+            loadFileTypes=None,
+            loadFiles=None,
+            loadFileProperties=None,
+            checksums=None,
         ):
             SampleDataLogic.sources.append(dict(locals()))
 

@@ -81,7 +81,8 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         option.rect = QtCore.QRect(6, header.height() // 2 - 5, 10, 10)
         arrow = QtWidgets.QStyle.PrimitiveElement
         self.style().drawPrimitive(
-            arrow.PE_IndicatorArrowRight if self._collapsed else arrow.PE_IndicatorArrowDown, option, painter, self)
+            arrow.PE_IndicatorArrowRight if self._collapsed else arrow.PE_IndicatorArrowDown, option, painter, self
+        )
         painter.drawText(header.adjusted(22, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, self.text())
 
 

@@ -89,8 +89,9 @@ class _Connector:
         elif (parameter.is_enum or parameter.choice) and kind is qt["QComboBox"]:
             self._fill(widget)
         else:
-            raise RuntimeError(f"Unable to create GUI connector from datatype '{parameter.type}' to widget type"
-                               f" '{kind}'")
+            raise RuntimeError(
+                f"Unable to create GUI connector from datatype '{parameter.type}' to widget type '{kind}'"
+            )
 
     def _fill(self, combo) -> None:
         if self.parameter.is_enum:
@@ -128,8 +129,7 @@ def parameterNodeWrapper(cls):
 
 
 def _property(parameter: _Parameter) -> property:
-    return property(lambda self: parameter.read(self.parameterNode),
-                    lambda self, value: self._write(parameter, value))
+    return property(lambda self: parameter.read(self.parameterNode), lambda self, value: self._write(parameter, value))
 
 
 class _Methods:

@@ -202,12 +202,16 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
         if index < 0:
             if callable(getattr(type(cpp), name, None)):
                 raise AttributeError(f"Slot '{name}' can not be overwritten")
-            raise AttributeError(f"'{name}' does not exist on {type(self).__name__} and creating new attributes on"
-                                 " C++ objects is not allowed")
+            raise AttributeError(
+                f"'{name}' does not exist on {type(self).__name__} and creating new attributes on"
+                " C++ objects is not allowed"
+            )
         of_type = cpp.metaObject().property(index).typeName()
         if not cpp.setProperty(name, _converted(value, name, of_type)):
-            raise AttributeError(f"Property '{name}' of type '{of_type}' does not accept an object of type"
-                                 f" {type(value).__name__} ({value!r})")
+            raise AttributeError(
+                f"Property '{name}' of type '{of_type}' does not accept an object of type"
+                f" {type(value).__name__} ({value!r})"
+            )
 
     # --- signals
 
@@ -286,8 +290,10 @@ def _converted(value, name: str, of_type: str):
         return bool(value)
     if of_type in ("int", "double"):
         if not isinstance(value, numbers.Real):
-            raise AttributeError(f"Property '{name}' of type '{of_type}' does not accept an object of type"
-                                 f" {type(value).__name__} ({value!r})")
+            raise AttributeError(
+                f"Property '{name}' of type '{of_type}' does not accept an object of type"
+                f" {type(value).__name__} ({value!r})"
+            )
         return int(value) if of_type == "int" else float(value)
     if of_type == "QStringList":
         return [str(item) for item in value]
@@ -297,8 +303,11 @@ def _converted(value, name: str, of_type: str):
 def _signatures(cpp) -> list[str]:
     meta = cpp.metaObject()
     methods = [meta.method(n) for n in range(meta.methodCount())]
-    names = [bytes(m.methodSignature().data()).decode() for m in methods
-             if m.methodType() == QtCore.QMetaMethod.MethodType.Signal]
+    names = [
+        bytes(m.methodSignature().data()).decode()
+        for m in methods
+        if m.methodType() == QtCore.QMetaMethod.MethodType.Signal
+    ]
     return [*getattr(type(cpp), "_signals", {}), *(name for name in names if "PyObject" not in name)]
 
 
@@ -321,7 +330,7 @@ def _trampoline(function, count: int):
 
     def call(*args):
         try:
-            function(*wrap(args[:min(count, _accepted(function))]))
+            function(*wrap(args[: min(count, _accepted(function))]))
         except Exception:
             complain(traceback.format_exc())
 
@@ -347,8 +356,11 @@ class FlatModule(types.ModuleType):
         self._sources = sources
 
     def __getattr__(self, name: str):
-        found = None if name.startswith("_") or name in _PYTHON_ONLY else next(
-            (getattr(module, name) for module in self.__dict__["_sources"] if hasattr(module, name)), None)
+        found = (
+            None
+            if name.startswith("_") or name in _PYTHON_ONLY
+            else next((getattr(module, name) for module in self.__dict__["_sources"] if hasattr(module, name)), None)
+        )
         if found is None:
             raise AttributeError(f"module '{self.__name__}' has no attribute '{name}'")
         if isinstance(found, type) and issubclass(found, QtCore.QObject):

@@ -89,9 +89,19 @@ class qMRMLNodeComboBox(_SceneWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._values = {"nodeTypes": [], "noneEnabled": False, "addEnabled": True, "removeEnabled": True,
-                        "renameEnabled": False, "editEnabled": False, "showHidden": False, "showChildNodeTypes": True,
-                        "selectNodeUponCreation": True, "baseName": "", "noneDisplay": "None"}
+        self._values = {
+            "nodeTypes": [],
+            "noneEnabled": False,
+            "addEnabled": True,
+            "removeEnabled": True,
+            "renameEnabled": False,
+            "editEnabled": False,
+            "showHidden": False,
+            "showChildNodeTypes": True,
+            "selectNodeUponCreation": True,
+            "baseName": "",
+            "noneDisplay": "None",
+        }
         self._current = None
         self._box = QtWidgets.QComboBox(self)
         self._box.setObjectName("ComboBox")
@@ -190,8 +200,6 @@ class qMRMLNodeComboBox(_SceneWidget):
 
     def nodeFromIndex(self, index: int):
         return self._nodes()[index]
-
-
 
 
 class qMRMLTableView(QtWidgets.QTableView):

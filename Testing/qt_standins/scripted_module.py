@@ -80,8 +80,12 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
 def scripted_module() -> types.ModuleType:
     module = types.ModuleType("slicer.ScriptedLoadableModule")
-    names = ["ScriptedLoadableModule", "ScriptedLoadableModuleWidget", "ScriptedLoadableModuleLogic",
-             "ScriptedLoadableModuleTest"]
+    names = [
+        "ScriptedLoadableModule",
+        "ScriptedLoadableModuleWidget",
+        "ScriptedLoadableModuleLogic",
+        "ScriptedLoadableModuleTest",
+    ]
     module.__dict__.update({name: globals()[name] for name in names})
     module.__all__ = names
     return module

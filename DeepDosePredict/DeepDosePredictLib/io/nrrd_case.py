@@ -13,10 +13,10 @@ from pathlib import Path
 import nrrd
 import numpy as np
 
-from ..core.bitmask import RoiMask
-from ..core.case import Case, check_dose
-from ..core.errors import CaseError
-from ..core.rois import DOSE_MASK
+from ..errors import CaseError
+from ..patient.case import Case, check_dose
+from ..patient.roi_mask import RoiMask
+from ..patient.rois import DOSE_MASK
 from .atomic import atomic_path
 from .nrrd_file import read_nrrd
 
@@ -125,12 +125,15 @@ def _geometry(header: dict, array: np.ndarray, path: Path) -> tuple[tuple, tuple
 def _require_same_grid(volume: Volume, grid: Volume | Case, path: Path) -> None:
     shape = grid.array.shape if isinstance(grid, Volume) else grid.shape
     if volume.array.shape != shape:
-        raise CaseError(f"{path}: shape {volume.array.shape} differs from the CT's {shape};"
-                        " resample it to the CT's grid")
+        raise CaseError(
+            f"{path}: shape {volume.array.shape} differs from the CT's {shape}; resample it to the CT's grid"
+        )
     same_spacing = np.allclose(volume.spacing, grid.spacing, atol=1e-3)
     if not (same_spacing and np.allclose(volume.origin, grid.origin, atol=0.01 * min(grid.spacing))):
-        raise CaseError(f"{path}: spacing {volume.spacing} or origin {volume.origin} differs from the CT's"
-                        f" {grid.spacing}, {grid.origin}; resample it to the CT's grid")
+        raise CaseError(
+            f"{path}: spacing {volume.spacing} or origin {volume.origin} differs from the CT's"
+            f" {grid.spacing}, {grid.origin}; resample it to the CT's grid"
+        )
 
 
 def _as_hu(array: np.ndarray, path: Path) -> np.ndarray:
@@ -149,8 +152,9 @@ def _decode_rois(volume: Volume, path: Path) -> tuple[RoiMask, list[str]]:
         if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
             raise ValueError("not a list of names")
     except (KeyError, ValueError) as error:
-        raise CaseError(f"{path}: the header entry {ROI_NAMES_KEY} with the names of the bits is missing or damaged"
-                        f" ({error})") from error
+        raise CaseError(
+            f"{path}: the header entry {ROI_NAMES_KEY} with the names of the bits is missing or damaged ({error})"
+        ) from error
     if volume.array.dtype.kind not in "ui" or (volume.array.dtype.kind == "i" and volume.array.min() < 0):
         raise CaseError(f"{path}: a bit-mask must hold unsigned integers, not {volume.array.dtype}")
     bits = volume.array.astype(volume.array.dtype.str.replace("i", "u"))

@@ -11,26 +11,30 @@ from typing import BinaryIO
 import nrrd
 import numpy as np
 
-from ..core.errors import CaseError
+from ..errors import CaseError
 
 MAX_VOXELS = 2**24  # eight times the model grid
 MAX_HEADER_BYTES = 4 * 2**20
 _PIECE = 2**24
 _TYPES = {
-    "i1": ("int8", "signed char", "int8_t"), "u1": ("uint8", "unsigned char", "uchar", "uint8_t"),
+    "i1": ("int8", "signed char", "int8_t"),
+    "u1": ("uint8", "unsigned char", "uchar", "uint8_t"),
     "i2": ("int16", "short", "short int", "signed short", "signed short int", "int16_t"),
     "u2": ("uint16", "ushort", "unsigned short", "unsigned short int", "uint16_t"),
-    "i4": ("int32", "int", "signed int", "int32_t"), "u4": ("uint32", "uint", "unsigned int", "uint32_t"),
+    "i4": ("int32", "int", "signed int", "int32_t"),
+    "u4": ("uint32", "uint", "unsigned int", "uint32_t"),
     "i8": ("int64", "longlong", "long long", "long long int", "signed long long", "signed long long int", "int64_t"),
     "u8": ("uint64", "ulonglong", "unsigned long long", "unsigned long long int", "uint64_t"),
-    "f4": ("float",), "f8": ("double",),
+    "f4": ("float",),
+    "f8": ("double",),
 }
 _DTYPES = {name: code for code, names in _TYPES.items() for name in names}
 # Slicer's reader ends the process at a line that it does not understand; blanks and NUL it takes otherwise than pynrrd.
 _LINE = re.compile(rb"NRRD000[1-5]|#[^\0-\x08\x0a-\x1f]*|[\w\-][^:\0-\x1f]*(: |:=)[^\0-\x08\x0a-\x1f]*")
 _WORDS = {
     "space": {"left-posterior-superior", "lps", "right-anterior-superior", "ras"},
-    "kinds": {"domain", "space", "list", "vector", "none", "???"}, "centerings": {"cell", "node", "none", "???"},
+    "kinds": {"domain", "space", "list", "vector", "none", "???"},
+    "centerings": {"cell", "node", "none", "???"},
 }
 _PER_AXIS = ("sizes", "kinds", "centerings", "thicknesses", "spacings", "labels", "units")
 _SHAPES = {"space origin": (3,), "measurement frame": (3, 3), "space units": (3,)}
@@ -39,8 +43,7 @@ _KNOWN = {*_WORDS, *_PER_AXIS, *_SHAPES, "space directions", "dimension", "type"
 _ELSEWHERE = {"datafile", "lineskip", "byteskip"}
 
 
-def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,),
-              max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict]:
+def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,), max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict]:
     """Array (last axis fastest) and header of an attached NRRD, raw or gzip.
 
     CaseError if it is missing, damaged, larger than `max_voxels`, or anything but one attached volume of numbers.
@@ -52,8 +55,14 @@ def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,),
         with path.open("rb") as file:
             lines = _header_lines(file)
             header = nrrd.read_header(lines)
-            _check_fields(header, {line.split(b":=")[0].decode("ascii", "ignore").strip() for line in lines
-                                   if b":=" in line and b": " not in line.split(b":=")[0]})
+            _check_fields(
+                header,
+                {
+                    line.split(b":=")[0].decode("ascii", "ignore").strip()
+                    for line in lines
+                    if b":=" in line and b": " not in line.split(b":=")[0]
+                },
+            )
             return _read_data(file, header, dimensions, max_voxels), dict(header)
     except CaseError as error:
         raise CaseError(f"{path}: {error}") from error
@@ -109,17 +118,24 @@ def _check_shapes(header: dict) -> None:
         directions = np.asarray(header["space directions"], float)
         rows = directions[np.isfinite(directions).all(1)] if directions.shape == (n, 3) else directions
         lengths = np.linalg.norm(rows, axis=-1)
-        if rows.shape != (3, 3) or not (np.all((lengths > 1e-3) & (lengths < 1e3)) and (
-                abs(np.linalg.det(rows)) > 0.01 * np.prod(lengths))):
+        if rows.shape != (3, 3) or not (
+            np.all((lengths > 1e-3) & (lengths < 1e3)) and (abs(np.linalg.det(rows)) > 0.01 * np.prod(lengths))
+        ):
             raise CaseError(f"the space directions {directions.tolist()} are not those of a volume in mm")
 
 
 def _read_data(file: BinaryIO, header: dict, dimensions: tuple[int, ...], max_voxels: int) -> np.ndarray:
     sizes = [int(n) for n in header["sizes"]]
-    if len(sizes) not in dimensions or header["dimension"] != len(sizes) or min(sizes) < 1 or (
-            np.prod(sizes, dtype=float) > max_voxels):
-        raise CaseError(f"the volume has sizes {sizes}; it must be {' or '.join(f'{n}D' for n in dimensions)} with at"
-                        f" most {max_voxels} voxels")
+    if (
+        len(sizes) not in dimensions
+        or header["dimension"] != len(sizes)
+        or min(sizes) < 1
+        or (np.prod(sizes, dtype=float) > max_voxels)
+    ):
+        raise CaseError(
+            f"the volume has sizes {sizes}; it must be {' or '.join(f'{n}D' for n in dimensions)} with at"
+            f" most {max_voxels} voxels"
+        )
     code = _DTYPES.get(str(header["type"]).lower())
     if code is None:
         raise CaseError(f"values of the type {header['type']!r} cannot be read")

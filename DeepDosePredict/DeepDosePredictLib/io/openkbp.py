@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.bitmask import RoiMask
-from ..core.case import GRID, Case, check_dose, check_spacing
-from ..core.errors import CaseError
-from ..core.rois import DOSE_MASK, ROIS
+from ..errors import CaseError
+from ..patient.case import GRID, Case, check_dose, check_spacing
+from ..patient.roi_mask import RoiMask
+from ..patient.rois import DOSE_MASK, ROIS
 from .atomic import atomic_write
 
 N_VOXELS = int(np.prod(GRID))
@@ -42,8 +42,10 @@ def read_openkbp(folder: str | Path) -> Case:
     _require_folder(folder)
     ct = _read_values(folder / "ct.csv")
     if ct.min() < 0 or ct.max() > CT_MAXIMUM:
-        raise CaseError(f"{folder / 'ct.csv'}: values run from {ct.min():g} to {ct.max():g};"
-                        f" OpenKBP CTs hold HU + 1000, from 0 to {CT_MAXIMUM}")
+        raise CaseError(
+            f"{folder / 'ct.csv'}: values run from {ct.min():g} to {ct.max():g};"
+            f" OpenKBP CTs hold HU + 1000, from 0 to {CT_MAXIMUM}"
+        )
     dose_path = folder / "dose.csv"
     return Case(
         name=folder.resolve().name,
@@ -100,8 +102,10 @@ def _require_folder(folder: Path) -> None:
         raise CaseError(f"{folder}: no such folder")
     for name in ("ct", DOSE_MASK, "voxel_dimensions"):
         if not (folder / f"{name}.csv").is_file():
-            raise CaseError(f"{folder}: {name}.csv is missing; an OpenKBP patient needs ct.csv, {DOSE_MASK}.csv and"
-                            " voxel_dimensions.csv")
+            raise CaseError(
+                f"{folder}: {name}.csv is missing; an OpenKBP patient needs ct.csv, {DOSE_MASK}.csv and"
+                " voxel_dimensions.csv"
+            )
 
 
 def _load(path: Path, *, skiprows: int, columns: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..core.errors import DeepDoseError
+from ..errors import DeepDoseError
 
 MAX_BYTES = 2**20
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..clinical_case import check_ct, check_reference_dose, clinical_case
-from ..core.case import Case
-from ..core.structure_names import Roles
-from ..geometry import Grid
+from ..geometry.clinical_case import check_ct, check_reference_dose, clinical_case
+from ..geometry.grid import Grid
+from ..patient.case import Case
+from ..patient.structure_names import Roles
 from .geometry import volumeOf
 from .segments import segmentShape
 
@@ -24,8 +24,13 @@ def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None
     segmentation = segmentationNode.GetSegmentation()
     checkCt(ctNode)
     structures = {
-        role: [(segmentation.GetSegment(one).GetName() if segmentation.GetSegment(one) else one,
-                segmentShape(segmentationNode, one)) for one in segments]
+        role: [
+            (
+                segmentation.GetSegment(one).GetName() if segmentation.GetSegment(one) else one,
+                segmentShape(segmentationNode, one),
+            )
+            for one in segments
+        ]
         for role, segments in roles.items()
     }
     reference = None if referenceDoseNode is None else volumeOf(referenceDoseNode)

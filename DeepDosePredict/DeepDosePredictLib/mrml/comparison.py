@@ -12,12 +12,12 @@ from pathlib import Path
 import vtk
 
 from .. import RESEARCH_USE
-from ..core.errors import DeepDoseError
-from ..core.goals import Goal
-from ..core.metrics import OAR_METRICS, TARGET_METRICS, Metric
-from ..core.rois import is_target
-from ..core.structure_names import Roles
+from ..dvh.goals import Goal
+from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric
+from ..errors import DeepDoseError
 from ..io.atomic import atomic_path
+from ..patient.rois import is_target
+from ..patient.structure_names import Roles
 from .dvh_result import OWN_PREFIX, DvhResult
 from .geometry import volumeGrid
 
@@ -64,8 +64,13 @@ def parseMetrics(text: str) -> tuple[Metric, ...]:
     return tuple(dict.fromkeys(metrics))
 
 
-def plannedRows(segmentationNode, segmentIds: Iterable[str], roles: Roles, goals: Sequence[Goal] = (),
-                metrics: str | Sequence[Metric] = ()) -> tuple[Row, ...]:
+def plannedRows(
+    segmentationNode,
+    segmentIds: Iterable[str],
+    roles: Roles,
+    goals: Sequence[Goal] = (),
+    metrics: str | Sequence[Metric] = (),
+) -> tuple[Row, ...]:
     """The rows of a comparison: for each segment the usual metrics, those of its goals, and the ones asked for.
 
     Usual are D99%, D95% and D1% for targets, D0.1cc and mean for all others. A goal applies to the segments whose role
@@ -91,8 +96,14 @@ def metricsOf(rows: Iterable[Row]) -> tuple[Metric, ...]:
     return tuple(dict.fromkeys(row.metric for row in rows))
 
 
-def comparisonTable(dvhs: DvhResult, rows: Iterable[Row], provenance: Mapping[str, str], doseScore: float | None = None,
-                    dvhScore: float | None = None, name: str = "Dose comparison"):
+def comparisonTable(
+    dvhs: DvhResult,
+    rows: Iterable[Row],
+    provenance: Mapping[str, str],
+    doseScore: float | None = None,
+    dvhScore: float | None = None,
+    name: str = "Dose comparison",
+):
     """A vtkMRMLTableNode with one row for each metric; text columns, as HEADERS names them.
 
     With two doses in `dvhs` the first is the reference and the second the prediction; with one there are no reference
@@ -103,10 +114,16 @@ def comparisonTable(dvhs: DvhResult, rows: Iterable[Row], provenance: Mapping[st
         doseScore, dvhScore: OpenKBP's scores in Gy, shown in rows of their own.
     """
     *reference, predicted = dvhs.doses
-    entries = [_entry(row, dvhs, reference[0] if reference else None, predicted) for row in rows
-               if any((label, row.segmentId) in dvhs.curves for label in dvhs.doses)]
-    entries += [{**dict.fromkeys(HEADERS), "structure": "OpenKBP", "metric": metric, "unit": "Gy", "difference": score}
-                for metric, score in (("dose score", doseScore), ("DVH score", dvhScore)) if score is not None]
+    entries = [
+        _entry(row, dvhs, reference[0] if reference else None, predicted)
+        for row in rows
+        if any((label, row.segmentId) in dvhs.curves for label in dvhs.doses)
+    ]
+    entries += [
+        {**dict.fromkeys(HEADERS), "structure": "OpenKBP", "metric": metric, "unit": "Gy", "difference": score}
+        for metric, score in (("dose score", doseScore), ("DVH score", dvhScore))
+        if score is not None
+    ]
     columns = [key for key in HEADERS if reference or key not in NEEDS_REFERENCE]
     scene = dvhs.segmentationNode.GetScene()
     tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
@@ -129,8 +146,11 @@ def comparisonRows(tableNode) -> list[dict]:
 def provenanceOf(tableNode) -> dict[str, str]:
     """What a comparison table rests on: model, version, method, units, grids."""
     _content(tableNode)
-    found = {name.removeprefix(OWN_PREFIX): tableNode.GetAttribute(name) for name in tableNode.GetAttributeNames()
-             if name.startswith(OWN_PREFIX)}
+    found = {
+        name.removeprefix(OWN_PREFIX): tableNode.GetAttribute(name)
+        for name in tableNode.GetAttributeNames()
+        if name.startswith(OWN_PREFIX)
+    }
     keys = [*(key for key in FIRST_NOTES if key in found), *sorted(found.keys() - {*FIRST_NOTES, KIND, ROWS})]
     return {key: found[key] for key in keys}
 
@@ -158,11 +178,20 @@ def _entry(row: Row, dvhs: DvhResult, reference: str | None, predicted: str) -> 
         curve = dvhs.curves.get((label, row.segmentId))
         values[key] = None if curve is None else float(curve.value(row.metric))
     difference = None if None in values.values() else values["predicted"] - values["reference"]
-    met = {f"{key}_meets_goal": None if row.goal is None or value is None else row.goal.met(value)
-           for key, value in values.items()}
+    met = {
+        f"{key}_meets_goal": None if row.goal is None or value is None else row.goal.met(value)
+        for key, value in values.items()
+    }
     goal = None if row.goal is None else f"{row.goal.sense} {row.goal.limit:g}"
-    return {"structure": row.structure, "metric": str(row.metric), "unit": row.metric.unit, **values,
-            "difference": difference, "goal": goal, **met}
+    return {
+        "structure": row.structure,
+        "metric": str(row.metric),
+        "unit": row.metric.unit,
+        **values,
+        "difference": difference,
+        "goal": goal,
+        **met,
+    }
 
 
 def _notes(dvhs: DvhResult) -> dict[str, str]:

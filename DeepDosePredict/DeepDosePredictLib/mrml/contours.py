@@ -6,8 +6,8 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..geometry import Grid
-from ..planar_contours import contours_to_labelmap
+from ..geometry.contours import contours_to_labelmap
+from ..geometry.grid import Grid
 
 
 def contoursToLabelmap(contours: vtk.vtkPolyData, name: str) -> tuple[np.ndarray, Grid]:

@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 import slicer
 
-from ..core.errors import DeepDoseError
+from ..errors import DeepDoseError
 from .geometry import sampleVolume, volumeGrid
 
 COLORS_ATTRIBUTE = "DeepDosePredict.DifferenceColors"
@@ -29,8 +29,9 @@ def differenceVolume(referenceDoseNode, doseNode, name: str | None = None):
     predicted = sampleVolume(doseNode, volumeGrid(referenceDoseNode))
     reference = slicer.util.arrayFromVolume(referenceDoseNode)
     if reference.ndim != 3:
-        raise DeepDoseError(f"{referenceDoseNode.GetName()}: a dose has one number for each voxel; choose a scalar"
-                            " volume")
+        raise DeepDoseError(
+            f"{referenceDoseNode.GetName()}: a dose has one number for each voxel; choose a scalar volume"
+        )
     difference = predicted - reference.astype(np.float32)
     scene = referenceDoseNode.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")

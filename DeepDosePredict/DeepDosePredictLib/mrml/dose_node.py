@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 import vtk
 
-from ..core.errors import DeepDoseError
+from ..errors import DeepDoseError
 from .geometry import Grid, linearToWorld, sample, volumeGrid
 from .subject_hierarchy import fileAsDose
 
@@ -18,12 +18,26 @@ COLORS = "DeepDosePredict_Dose"
 WINDOW, THRESHOLD = 1.1, 0.05
 """Upper end of the window and lower threshold, in units of the highest prescription."""
 # Cold to hot as dose washes are usually shown: position, red, green, blue.
-_STOPS = ((0.0, 0.0, 0.0, 0.55), (0.25, 0.0, 0.55, 1.0), (0.45, 0.0, 0.85, 0.55), (0.65, 0.75, 0.95, 0.1),
-          (0.8, 1.0, 0.75, 0.0), (0.91, 1.0, 0.3, 0.0), (1.0, 0.75, 0.0, 0.15))
+_STOPS = (
+    (0.0, 0.0, 0.0, 0.55),
+    (0.25, 0.0, 0.55, 1.0),
+    (0.45, 0.0, 0.85, 0.55),
+    (0.65, 0.75, 0.95, 0.1),
+    (0.8, 1.0, 0.75, 0.0),
+    (0.91, 1.0, 0.3, 0.0),
+    (1.0, 0.75, 0.0, 0.15),
+)
 
 
-def createDoseNode(dose: np.ndarray, grid: Grid, ctNode, prescription: float, outputGrid: str = "model",
-                   referenceDoseNode=None, provenance: Mapping[str, str] | None = None):
+def createDoseNode(
+    dose: np.ndarray,
+    grid: Grid,
+    ctNode,
+    prescription: float,
+    outputGrid: str = "model",
+    referenceDoseNode=None,
+    provenance: Mapping[str, str] | None = None,
+):
     """A dose volume node in Gy beside the CT, ready to be shown as dose wash and to be used by SlicerRT.
 
     Args:
@@ -56,8 +70,11 @@ def createDoseNode(dose: np.ndarray, grid: Grid, ctNode, prescription: float, ou
 
 def provenanceOf(node) -> dict[str, str]:
     """What `createDoseNode` was given."""
-    return {name.removeprefix(ATTRIBUTE): node.GetAttribute(name) for name in node.GetAttributeNames()
-            if name.startswith(ATTRIBUTE)}
+    return {
+        name.removeprefix(ATTRIBUTE): node.GetAttribute(name)
+        for name in node.GetAttributeNames()
+        if name.startswith(ATTRIBUTE)
+    }
 
 
 def doseColors(scene):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import slicer
 
-from ..core.dvh import OVERSAMPLING, OversampledDose, StructureDose
-from ..core.errors import DeepDoseError
-from ..core.metrics import Metric
+from ..dvh.metrics import Metric
+from ..dvh.oversampled import OVERSAMPLING, OversampledDose, StructureDose
+from ..errors import DeepDoseError
 from .dvh_result import (
     DOSE_REFERENCE,
     PREFIX,
@@ -28,9 +28,14 @@ from .slicerrt_dvh import findLogic, slicerRtDvhs
 OWN_CODE = "DeepDosePredict's own DVH (exact quantiles)"
 
 
-def computeDvhs(segmentationNode, segmentIds: Iterable[str], doses: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
-                metrics: Iterable[Metric] = (), settings: DvhSettings | None = None,
-                slicerRtLogic: object = "auto") -> DvhResult:
+def computeDvhs(
+    segmentationNode,
+    segmentIds: Iterable[str],
+    doses: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
+    metrics: Iterable[Metric] = (),
+    settings: DvhSettings | None = None,
+    slicerRtLogic: object = "auto",
+) -> DvhResult:
     """The DVH of every segment under every dose, each in a table node of its own.
 
     What is wrong with one segment is reported in the result and does not stop the others.
@@ -84,13 +89,21 @@ class OversampledDoseNode(OversampledDose):
 
 
 def _aboutNegatives(name: str, count: int, slicerRt: bool) -> str:
-    consequence = ("SlicerRT refuses structures that contain them; set them to 0 to see these" if slicerRt
-                   else "they count as 0 in the DVHs")
+    consequence = (
+        "SlicerRT refuses structures that contain them; set them to 0 to see these"
+        if slicerRt
+        else "they count as 0 in the DVHs"
+    )
     return f"{name}: {count} voxels have a negative dose; {consequence}"
 
 
-def _ownDvhs(result: DvhResult, segmentIds: Sequence[str], doses: Mapping[str, OversampledDoseNode],
-             metrics: Sequence[Metric], settings: DvhSettings) -> None:
+def _ownDvhs(
+    result: DvhResult,
+    segmentIds: Sequence[str],
+    doses: Mapping[str, OversampledDoseNode],
+    metrics: Sequence[Metric],
+    settings: DvhSettings,
+) -> None:
     for segmentId in segmentIds:
         try:
             masks = _masks(result.segmentationNode, segmentId, doses)
@@ -103,7 +116,8 @@ def _ownDvhs(result: DvhResult, segmentIds: Sequence[str], doses: Mapping[str, O
             if samples is None:
                 result.failures[label, segmentId] = (
                     f"{name}: no DVH, because the segment has no voxels within {result.doses[label].GetName()};"
-                    " check that they belong together")
+                    " check that they belong together"
+                )
                 continue
             if _reachesEdge(box, mask, doses[label].shape):
                 cut.append(result.doses[label].GetName())
@@ -130,16 +144,29 @@ def _reachesEdge(box: tuple, mask, shape: Sequence[int]) -> bool:
     return False
 
 
-def _addDvh(result: DvhResult, label: str, segmentId: str, name: str, samples: StructureDose, highest: float,
-            metrics: Sequence[Metric], settings: DvhSettings) -> None:
+def _addDvh(
+    result: DvhResult,
+    label: str,
+    segmentId: str,
+    name: str,
+    samples: StructureDose,
+    highest: float,
+    metrics: Sequence[Metric],
+    settings: DvhSettings,
+) -> None:
     values = {metric: samples.metric(metric) for metric in metrics}
     tableNode = result.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLTableNode")
-    curve = SegmentDvh(label, segmentId, name, tableNode, samples.volume_cc, samples.mean, samples.minimum,
-                       samples.maximum, values)
+    curve = SegmentDvh(
+        label, segmentId, name, tableNode, samples.volume_cc, samples.mean, samples.minimum, samples.maximum, values
+    )
     result.curves[label, segmentId] = curve
     fillTable(tableNode, *samples.curve(highest, settings.start, settings.step))
-    for key, value in (("DVH", "1"), ("SegmentID", segmentId), ("DoseVolumeOversamplingFactor", str(OVERSAMPLING)),
-                       ("Volume (cc)", repr(samples.volume_cc))):
+    for key, value in (
+        ("DVH", "1"),
+        ("SegmentID", segmentId),
+        ("DoseVolumeOversamplingFactor", str(OVERSAMPLING)),
+        ("Volume (cc)", repr(samples.volume_cc)),
+    ):
         tableNode.SetAttribute(PREFIX + key, value)
     tableNode.SetNodeReferenceID(DOSE_REFERENCE, result.doses[label].GetID())
     tableNode.SetNodeReferenceID(SEGMENTATION_REFERENCE, result.segmentationNode.GetID())

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import slicer
 
-from ..core.case import Case
-from ..core.errors import CaseError, DeepDoseError
-from ..io.cases import CT, DOSE, SEGMENTATION
+from ..app.sources import CT, DOSE, SEGMENTATION
+from ..errors import CaseError, DeepDoseError
 from ..io.nrrd_file import read_nrrd
+from ..patient.case import Case
 from .case_from_nodes import caseFromNodes
 from .workflow import resolvedRoles
 
@@ -19,8 +19,7 @@ MAX_VALUES = 2**31
 """Voxels times layers that are read at most."""
 
 
-def readCaseFolder(folder: str | Path, roles: Mapping | None = None,
-                   dosePath: Path | None = None) -> Case:
+def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: Path | None = None) -> Case:
     """The Case of a folder with ct.nrrd, segmentation.seg.nrrd and, optionally, dose.nrrd (Gy); named by the folder.
 
     Args:
@@ -35,12 +34,14 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None,
     logic = slicer.vtkSlicerSegmentationsModuleLogic()
     logic.SetMRMLScene(scene)  # registers the conversions between labelmaps and surfaces
     ct = _read(scene, folder / CT, "vtkMRMLScalarVolumeNode", slicer.vtkMRMLVolumeArchetypeStorageNode())
-    segmentation = _read(scene, folder / SEGMENTATION, "vtkMRMLSegmentationNode",
-                         slicer.vtkMRMLSegmentationStorageNode())
+    segmentation = _read(
+        scene, folder / SEGMENTATION, "vtkMRMLSegmentationNode", slicer.vtkMRMLSegmentationStorageNode()
+    )
     dose = None
     if dosePath or (folder / DOSE).exists():
-        dose = _read(scene, dosePath or folder / DOSE, "vtkMRMLScalarVolumeNode",
-                     slicer.vtkMRMLVolumeArchetypeStorageNode())
+        dose = _read(
+            scene, dosePath or folder / DOSE, "vtkMRMLScalarVolumeNode", slicer.vtkMRMLVolumeArchetypeStorageNode()
+        )
     try:
         resolved, notes = resolvedRoles(segmentation, roles)
         case, _ = caseFromNodes(ct, segmentation, resolved, dose)

@@ -9,8 +9,8 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..core.errors import DeepDoseError
-from ..core.structure_names import Roles, roles_to_json
+from ..errors import DeepDoseError
+from ..patient.structure_names import Roles, roles_to_json
 from .geometry import linearToWorld, volumeGrid
 from .segments import LabelmapShape, SurfaceShape, segmentShape
 

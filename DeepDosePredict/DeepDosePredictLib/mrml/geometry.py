@@ -7,8 +7,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
-from ..core.errors import DeepDoseError
-from ..geometry import Grid, Volume, without_noise
+from ..errors import DeepDoseError
+from ..geometry.grid import Grid, Volume, without_noise
 
 
 def linearToWorld(node) -> np.ndarray:
@@ -17,8 +17,10 @@ def linearToWorld(node) -> np.ndarray:
     if parent is None:
         return np.eye(4)
     if not parent.IsTransformToWorldLinear():
-        raise DeepDoseError(f"{node.GetName()}: it lies under the non-linear transform {parent.GetName()};"
-                            " harden the transform (Data module) or take the node out of it")
+        raise DeepDoseError(
+            f"{node.GetName()}: it lies under the non-linear transform {parent.GetName()};"
+            " harden the transform (Data module) or take the node out of it"
+        )
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
@@ -33,8 +35,10 @@ def volumeGrid(volumeNode) -> Grid:
     volumeNode.GetIJKToRASMatrix(matrix)
     ijkToRas = linearToWorld(volumeNode) @ slicer.util.arrayFromVTKMatrix(matrix)
     if not np.isfinite(ijkToRas).all() or abs(np.linalg.det(ijkToRas[:3, :3])) < 1e-9:
-        raise DeepDoseError(f"{volumeNode.GetName()}: its spacing or directions are degenerate; check the geometry"
-                            " in the Volumes module")
+        raise DeepDoseError(
+            f"{volumeNode.GetName()}: its spacing or directions are degenerate; check the geometry"
+            " in the Volumes module"
+        )
     return Grid(tuple(image.GetDimensions()[::-1]), ijkToRas)
 
 

@@ -9,15 +9,24 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from ..core.errors import DeepDoseError
+from ..errors import DeepDoseError
 from .geometry import Grid, toImage, volumeGrid
 
 # Point scalars of the model: the level in Gy, as SlicerRT names them, and its number, by which it is coloured.
 LEVELS, NUMBERS = "isolevels", "isodoseNumber"
 PERCENTS = (30, 50, 80, 95, 100, 107)
 # Cold to hot, each clearly apart on a grey CT; levels between these stops get colours between theirs.
-STOPS = np.array([(0.25, 0.35, 1.0), (0.0, 0.8, 1.0), (0.1, 0.85, 0.2), (1.0, 0.95, 0.1), (1.0, 0.55, 0.0),
-                  (0.9, 0.05, 0.1), (0.9, 0.1, 0.9)])
+STOPS = np.array(
+    [
+        (0.25, 0.35, 1.0),
+        (0.0, 0.8, 1.0),
+        (0.1, 0.85, 0.2),
+        (1.0, 0.95, 0.1),
+        (1.0, 0.55, 0.0),
+        (0.9, 0.05, 0.1),
+        (0.9, 0.1, 0.9),
+    ]
+)
 
 
 def isodoseLevels(prescriptionGy: float, percents: Sequence[float] = PERCENTS) -> tuple[float, ...]:
@@ -39,8 +48,10 @@ def isodoseModel(doseNode, levelsGy: Iterable[float], name: str | None = None):
     grid, dose = volumeGrid(doseNode), slicer.util.arrayFromVolume(doseNode)
     surfaces = _surfaces(dose, grid, levels)
     if not surfaces.GetNumberOfPoints():
-        raise DeepDoseError(f"{doseNode.GetName()}: the dose reaches none of the isodose levels"
-                            f" (it goes up to {dose.max():.4g} Gy); choose lower levels")
+        raise DeepDoseError(
+            f"{doseNode.GetName()}: the dose reaches none of the isodose levels"
+            f" (it goes up to {dose.max():.4g} Gy); choose lower levels"
+        )
     scene = doseNode.GetScene()
     model = scene.AddNewNodeByClass("vtkMRMLModelNode")
     try:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-from ..core.case import Case
+from ..patient.case import Case
 from .geometry import toImage
 from .scene_transaction import sceneTransaction
 from .subject_hierarchy import fileAsDose
 
 # Structure colours as they are often seen; the darker the red, the higher the prescription.
 _COLORS = {
-    "PTV70": (0.85, 0.1, 0.1), "PTV63": (1.0, 0.55, 0.1), "PTV56": (1.0, 0.85, 0.2), "Brainstem": (0.2, 0.6, 0.9),
-    "SpinalCord": (0.1, 0.75, 0.75), "RightParotid": (0.55, 0.35, 0.85), "LeftParotid": (0.8, 0.4, 0.8),
-    "Esophagus": (0.6, 0.45, 0.25), "Larynx": (0.25, 0.7, 0.3), "Mandible": (0.95, 0.9, 0.75),
+    "PTV70": (0.85, 0.1, 0.1),
+    "PTV63": (1.0, 0.55, 0.1),
+    "PTV56": (1.0, 0.85, 0.2),
+    "Brainstem": (0.2, 0.6, 0.9),
+    "SpinalCord": (0.1, 0.75, 0.75),
+    "RightParotid": (0.55, 0.35, 0.85),
+    "LeftParotid": (0.8, 0.4, 0.8),
+    "Esophagus": (0.6, 0.45, 0.25),
+    "Larynx": (0.25, 0.7, 0.3),
+    "Mandible": (0.95, 0.9, 0.75),
 }
 
 
@@ -23,7 +30,7 @@ def loadPhantom(scene=None):
 
     PyTorch is needed to make it.
     """
-    from ..core.phantom import head_and_neck_phantom
+    from ..phantom.anatomy import head_and_neck_phantom
 
     scene = scene or slicer.mrmlScene
     case = head_and_neck_phantom()

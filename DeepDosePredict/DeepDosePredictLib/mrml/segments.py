@@ -9,9 +9,9 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from ..core.errors import DeepDoseError
-from ..geometry import Grid, transformed
-from ..shapes import LabelmapShape, Shape
+from ..errors import DeepDoseError
+from ..geometry.grid import Grid, transformed
+from ..geometry.shapes import LabelmapShape, Shape
 from .contours import contoursToLabelmap
 from .geometry import linearToWorld, reslice
 
@@ -61,8 +61,10 @@ def segmentShape(segmentationNode, segmentId: str) -> Shape:
             return LabelmapShape.cropped(mask, Grid(grid.shape, toWorld @ grid.ijk_to_ras), reslice)
         if name in (SURFACE, CONTOUR):
             return SurfaceShape(representation, toWorld)
-    raise DeepDoseError(f"{segmentationNode.GetName()}, {segment.GetName()}: this segment has no labelmap, surface or"
-                        " contour; convert it in the Segmentations module")
+    raise DeepDoseError(
+        f"{segmentationNode.GetName()}, {segment.GetName()}: this segment has no labelmap, surface or"
+        " contour; convert it in the Segmentations module"
+    )
 
 
 def _labelmapShape(image, label: int, toWorld: np.ndarray) -> LabelmapShape:

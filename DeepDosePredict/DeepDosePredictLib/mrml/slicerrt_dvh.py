@@ -17,9 +17,9 @@ from contextlib import contextmanager
 import slicer
 import vtk
 
-from ..core.dvh import OVERSAMPLING
-from ..core.errors import DeepDoseError
-from ..core.metrics import Metric
+from ..dvh.metrics import Metric
+from ..dvh.oversampled import OVERSAMPLING
+from ..errors import DeepDoseError
 from .dvh_result import DvhResult, DvhSettings, SegmentDvh, describeTable, removeNodes, whyEmpty
 from .segments import segmentShape
 
@@ -34,8 +34,9 @@ def findLogic() -> object | None:
     return module.logic() if module is not None else None
 
 
-def slicerRtDvhs(logic, result: DvhResult, segmentIds: Sequence[str], metrics: Sequence[Metric],
-                 settings: DvhSettings) -> None:
+def slicerRtDvhs(
+    logic, result: DvhResult, segmentIds: Sequence[str], metrics: Sequence[Metric], settings: DvhSettings
+) -> None:
     """Fill a result through SlicerRT: curves, metrics, failures and the parameter node, for all its doses."""
     usable = _usableSegments(result, segmentIds)
     pairs = [(label, segmentId) for label in result.doses for segmentId in usable]
@@ -78,8 +79,11 @@ def _name(result: DvhResult, segmentId: str) -> str:
 @contextmanager
 def _settings(logic, settings: DvhSettings) -> Iterator[None]:
     """SlicerRT's shared settings as we need them, and back again."""
-    wanted = {"StartValue": settings.start, "StepSize": settings.step,
-              "DefaultDoseVolumeOversamplingFactor": float(OVERSAMPLING)}
+    wanted = {
+        "StartValue": settings.start,
+        "StepSize": settings.step,
+        "DefaultDoseVolumeOversamplingFactor": float(OVERSAMPLING),
+    }
     before = {name: getattr(logic, f"Get{name}")() for name in wanted}
     try:
         for name, value in wanted.items():
@@ -106,8 +110,9 @@ def _compute(logic, result: DvhResult, pairs: Sequence[tuple[str, str]], tables:
         silent = bool(error)
         if error:
             node.EndModify(0)
-            result.failures[label, segmentId] = (f"{_name(result, segmentId)}: SlicerRT gives no DVH under"
-                                                 f" {result.doses[label].GetName()}: {error}")
+            result.failures[label, segmentId] = (
+                f"{_name(result, segmentId)}: SlicerRT gives no DVH under {result.doses[label].GetName()}: {error}"
+            )
         table = node.GetMetricsTableNode().GetNodeReference(node.AssembleDvhNodeReference(segmentId))
         if table is not None:
             tables[label, segmentId] = table
@@ -135,8 +140,10 @@ def _readCurves(logic, result: DvhResult, tables: dict[tuple[str, str], object],
     metricsTable = result.parameterNode.GetMetricsTableNode().GetTable()
     for (label, segmentId), tableNode in tables.items():
         if tableNode.GetTable().GetColumnByName("Dose") is None:
-            raise DeepDoseError(f"{result.doses[label].GetName()}: SlicerRT does not take this volume for a dose;"
-                                " mark it as dose in the Data module or load it as RT dose")
+            raise DeepDoseError(
+                f"{result.doses[label].GetName()}: SlicerRT does not take this volume for a dose;"
+                " mark it as dose in the Data module or load it as RT dose"
+            )
         row = int(tableNode.GetAttribute(ROW_ATTRIBUTE))
 
         def number(column: int, row: int = row) -> float:
@@ -144,8 +151,17 @@ def _readCurves(logic, result: DvhResult, tables: dict[tuple[str, str], object],
 
         volume, minimum = number(VOLUME_CC), number(MINIMUM)
         values = {metric: minimum if _isWhole(metric, volume) else number(column) for metric, column in columns.items()}
-        curve = SegmentDvh(label, segmentId, _name(result, segmentId), tableNode, volume, number(MEAN), minimum,
-                           number(MAXIMUM), values)
+        curve = SegmentDvh(
+            label,
+            segmentId,
+            _name(result, segmentId),
+            tableNode,
+            volume,
+            number(MEAN),
+            minimum,
+            number(MAXIMUM),
+            values,
+        )
         result.curves[label, segmentId] = curve
         describeTable(curve, result.method)
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import RESEARCH_USE, __version__
-from ..core.case import Case
-from ..core.errors import DeepDoseError
-from ..core.goals import Goal, read_goals
-from ..core.metrics import PatientScore, score_patient
-from ..core.rois import DOSE_MASK, OARS, is_target, prescription
-from ..core.structure_names import (
+from ..dvh.goals import Goal, read_goals
+from ..dvh.metrics import PatientScore, score_patient
+from ..errors import DeepDoseError
+from ..model.installed import find_model
+from ..patient.case import Case
+from ..patient.rois import DOSE_MASK, OARS, is_target, prescription
+from ..patient.structure_names import (
     EXTERNAL,
     Match,
     Roles,
@@ -24,7 +25,6 @@ from ..core.structure_names import (
     resolved_roles,
     roles_to_json,
 )
-from ..models import find_model
 from ..resources import GOALS, goals_path
 from .case_from_nodes import caseFromNodes
 from .charts import dvhChart
@@ -84,8 +84,9 @@ def matchRoles(segmentationNode) -> list[Match]:
     return match_structures(segmentNames(segmentationNode))
 
 
-def checkInputs(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None,
-                model: str | None = None) -> InputCheck:
+def checkInputs(
+    ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None, model: str | None = None
+) -> InputCheck:
     """Quick check before Predict, without reading voxels; `roles` as for `predictDose`."""
     try:
         if ctNode is None:
@@ -104,11 +105,20 @@ def checkInputs(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
         return InputCheck(str(error))
 
 
-def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None,
-                model: str | None = None, device: str = "auto", mirror: bool | None = None, outputGrid: str = "model",
-                goals: str | None = DEFAULT_GOALS, metrics: str = "",
-                gantryAngles: Sequence[float] | None = None,
-                progress: Callable[[float, str], None] | None = None) -> PredictionResult:
+def predictDose(
+    ctNode,
+    segmentationNode,
+    referenceDoseNode=None,
+    roles: Mapping | None = None,
+    model: str | None = None,
+    device: str = "auto",
+    mirror: bool | None = None,
+    outputGrid: str = "model",
+    goals: str | None = DEFAULT_GOALS,
+    metrics: str = "",
+    gantryAngles: Sequence[float] | None = None,
+    progress: Callable[[float, str], None] | None = None,
+) -> PredictionResult:
     """Predict the dose of a patient and put dose, DVHs, chart and comparison into the scene of the CT.
 
     Args:
@@ -141,20 +151,36 @@ def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
     report(0.05, "Reading CT and structures")
     case, grid = caseFromNodes(ctNode, segmentationNode, resolved, referenceDoseNode)
     report(0.35, "Predicting the dose")
-    predictor = _predictor(str(find_model(model)), find_model(model).stat().st_mtime_ns, device, mirror,
-                           None if gantryAngles is None else tuple(gantryAngles))
+    predictor = _predictor(
+        str(find_model(model)),
+        find_model(model).stat().st_mtime_ns,
+        device,
+        mirror,
+        None if gantryAngles is None else tuple(gantryAngles),
+    )
     prediction = predictor.predict(case, any_prescription=True)
     warnings = (*matchWarnings, *prediction.warnings)
     report(0.7, "Placing the dose in the scene")
     provenance = _provenance(ctNode, segmentationNode, resolved, case, predictor, prediction, warnings)
     touched = [node for node in (ctNode, segmentationNode, referenceDoseNode) if node is not None]
     with sceneTransaction(ctNode.GetScene(), touched):
-        doseNode = createDoseNode(prediction.dose, grid, ctNode, _highest(case), outputGrid,
-                                  referenceDoseNode, provenance)
+        doseNode = createDoseNode(
+            prediction.dose, grid, ctNode, _highest(case), outputGrid, referenceDoseNode, provenance
+        )
         doseNode.SetNodeReferenceID("DeepDosePredict.CT", ctNode.GetID())
         doseNode.SetNodeReferenceID("DeepDosePredict.Segmentation", segmentationNode.GetID())
-        result = _compared(doseNode, segmentationNode, referenceDoseNode, resolved, case, prediction.dose, template,
-                           extra, provenance, report)
+        result = _compared(
+            doseNode,
+            segmentationNode,
+            referenceDoseNode,
+            resolved,
+            case,
+            prediction.dose,
+            template,
+            extra,
+            provenance,
+            report,
+        )
     result.warnings = (*warnings, *result.warnings)
     doseNode.SetAttribute("DeepDosePredict.Warnings", "\n".join(result.warnings))
     result.seconds = time.perf_counter() - start
@@ -162,29 +188,30 @@ def predictDose(ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping
     return result
 
 
-def inputFingerprint(ctNode, segmentationNode, referenceDoseNode=None, roles: Roles | None = None,
-                     model: str | None = None) -> str:
+def inputFingerprint(
+    ctNode, segmentationNode, referenceDoseNode=None, roles: Roles | None = None, model: str | None = None
+) -> str:
     """Text that differs when a prediction would use other inputs; results made under another one are out of date."""
     return _fingerprint(ctNode, segmentationNode, referenceDoseNode, roles or {}, model or "")
 
 
 def installedModels() -> list[tuple[str, str]]:
     """(key, label) of every model that can be chosen, the default first."""
-    from ..models import installed_models
+    from ..model.installed import installed_models
 
     return [(path.stem, path.stem) for path in installed_models()]
 
 
 def removeModel(key: str) -> None:
     """Delete a model that the user added; DeepDoseError for one that ships with the extension."""
-    from ..models import remove_model
+    from ..model.installed import remove_model
 
     remove_model(key)
 
 
 def modelFolder() -> Path:
     """Folder where users put their own models."""
-    from ..models import USER_MODELS
+    from ..model.installed import USER_MODELS
 
     return USER_MODELS
 
@@ -193,8 +220,10 @@ def goalTemplates() -> list[tuple[str, str]]:
     """(key, label) of the templates of clinical goals that ship."""
     import json
 
-    return [(path.stem, json.loads(path.read_text(encoding="utf-8")).get("name", path.stem))
-            for path in sorted(GOALS.glob("*.json"))]
+    return [
+        (path.stem, json.loads(path.read_text(encoding="utf-8")).get("name", path.stem))
+        for path in sorted(GOALS.glob("*.json"))
+    ]
 
 
 def torchProblem() -> str:
@@ -204,16 +233,18 @@ def torchProblem() -> str:
         try:
             __import__(package)
         except Exception as error:
-            return (f"Python package {package} cannot be loaded ({error}). In Slicer press Predict in the panel, which"
-                    " offers to install it; elsewhere run pip install torch safetensors.")
+            return (
+                f"Python package {package} cannot be loaded ({error}). In Slicer press Predict in the panel, which"
+                " offers to install it; elsewhere run pip install torch safetensors."
+            )
     return ""
 
 
 @functools.lru_cache(maxsize=2)
 def _predictor(path: str, modified: int, device: str, mirror: bool | None, gantryAngles: tuple[float, ...] | None):
     """The predictor of a model file, kept for the next patient."""
-    from ..core.model_file import load_model
-    from ..core.predictor import Predictor
+    from ..model.model_file import load_model
+    from ..model.predictor import Predictor
 
     return Predictor(load_model(path), device, mirror, gantryAngles)
 
@@ -241,8 +272,9 @@ def _highest(case: Case) -> float:
     return max(map(prescription, case.targets()))
 
 
-def _provenance(ctNode, segmentationNode, roles: Roles, case: Case, predictor, prediction,
-                warnings: tuple[str, ...]) -> dict[str, str]:
+def _provenance(
+    ctNode, segmentationNode, roles: Roles, case: Case, predictor, prediction, warnings: tuple[str, ...]
+) -> dict[str, str]:
     contract, names = predictor.model.contract, segmentNames(segmentationNode)
     return {
         "Model": f"{contract.name} {contract.version}",
@@ -261,8 +293,18 @@ def _provenance(ctNode, segmentationNode, roles: Roles, case: Case, predictor, p
     }
 
 
-def _compared(doseNode, segmentationNode, referenceDoseNode, roles: Roles, case: Case, dose, goals: list[Goal],
-              extra: tuple, provenance: Mapping[str, str], report: Callable[[float, str], None]) -> PredictionResult:
+def _compared(
+    doseNode,
+    segmentationNode,
+    referenceDoseNode,
+    roles: Roles,
+    case: Case,
+    dose,
+    goals: list[Goal],
+    extra: tuple,
+    provenance: Mapping[str, str],
+    report: Callable[[float, str], None],
+) -> PredictionResult:
     """DVHs, chart, table and difference of a dose that is in the scene."""
     warnings: list[str] = []
     doses = {PREDICTED: doseNode}
@@ -284,17 +326,25 @@ def _compared(doseNode, segmentationNode, referenceDoseNode, roles: Roles, case:
     scores = {} if score is None else {"doseScore": score.dose_error, "dvhScore": score.dvh_error}
     table = comparisonTable(dvhs, rows, provenance, name=f"{name} comparison", **scores)
     difference = None if score is None else differenceVolume(referenceDoseNode, doseNode)
-    return PredictionResult(doseNode, table, chart, difference,
-                            {key: curve.tableNode for key, curve in dvhs.curves.items()}, tuple(warnings),
-                            scores.get("doseScore"), scores.get("dvhScore"))
+    return PredictionResult(
+        doseNode,
+        table,
+        chart,
+        difference,
+        {key: curve.tableNode for key, curve in dvhs.curves.items()},
+        tuple(warnings),
+        scores.get("doseScore"),
+        scores.get("dvhScore"),
+    )
 
 
 def _evaluatedSegments(segmentationNode, roles: Roles) -> list[str]:
     """Segments worth a DVH: those with a role first, then every other structure that is not a help structure."""
     inRole = [segment for role, segments in roles.items() if role not in (EXTERNAL, DOSE_MASK) for segment in segments]
     skipped = {segment for role in (EXTERNAL, DOSE_MASK) for segment in roles.get(role, ())} | set(inRole)
-    others = [segment for segment, name in segmentNames(segmentationNode).items()
-              if segment not in skipped and not is_help_structure(name)]
+    others = [
+        segment
+        for segment, name in segmentNames(segmentationNode).items()
+        if segment not in skipped and not is_help_structure(name)
+    ]
     return [*inRole, *others]
-
-

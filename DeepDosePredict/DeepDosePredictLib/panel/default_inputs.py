@@ -8,10 +8,13 @@ from ..mrml.subject_hierarchy import DOSE_ATTRIBUTE
 
 def default_inputs(scene) -> tuple:
     """(first volume that is no dose, first segmentation, first reference dose); None for what there is not."""
-    volumes = [scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
-               for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))]
-    volumes = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"
-               and not node.GetHideFromEditors()]
+    volumes = [
+        scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
+        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))
+    ]
+    volumes = [
+        node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+    ]
     cts = [node for node in volumes if not _is_dose(node) and not _is_own(node)]
     doses = [node for node in volumes if _is_dose(node) and not _is_own(node)]
     return (cts or [None])[0], scene.GetFirstNodeByClass("vtkMRMLSegmentationNode"), (doses or [None])[0]

@@ -8,14 +8,14 @@ import inspect
 import slicer
 from slicer.i18n import tr as _
 
-from ..core.errors import DeepDoseError
+from ..errors import DeepDoseError
 
 TORCH = ">=2.5,!=2.9.*"
 SAFETENSORS = "safetensors>=0.4.3"
 
 
 def problem_with(package: str) -> str:
-    """"" when a package can be imported, else why not. A half-installed torch fails in many ways, so all are caught."""
+    """Why a package cannot be imported, "" where it can. A half-installed torch fails in many ways: all are caught."""
     try:
         importlib.import_module(package)
     except ImportError as error:
@@ -36,7 +36,8 @@ def ensure_dependencies() -> bool:
     size = _(" PyTorch is a download of up to a few GB.") if "torch" in missing else ""
     if not slicer.util.confirmOkCancelDisplay(
         _("To predict doses, these Python packages need to be installed: {packages}.{size} Install now?").format(
-            packages=", ".join(missing), size=size)
+            packages=", ".join(missing), size=size
+        )
     ):
         return False
     if "torch" in missing:
@@ -46,10 +47,12 @@ def ensure_dependencies() -> bool:
     for package in missing:
         importlib.invalidate_caches()
         if problem := problem_with(package):
-            raise DeepDoseError(_(
-                "{package} was installed but cannot be used yet ({problem}). Restart Slicer; if it still fails, remove"
-                " and install PyTorch in the module \"PyTorch\" and read its log.").format(
-                    package=package, problem=problem))
+            raise DeepDoseError(
+                _(
+                    "{package} was installed but cannot be used yet ({problem}). Restart Slicer; if it still fails,"
+                    ' remove and install PyTorch in the module "PyTorch" and read its log.'
+                ).format(package=package, problem=problem)
+            )
     return True
 
 
@@ -57,9 +60,12 @@ def _install_torch() -> None:
     try:
         import PyTorchUtils
     except ImportError as error:
-        raise DeepDoseError(_(
-            "PyTorch is installed by the extension \"PyTorch\", which is not there. Install it in the Extensions"
-            " Manager, restart Slicer and predict again.")) from error
+        raise DeepDoseError(
+            _(
+                'PyTorch is installed by the extension "PyTorch", which is not there. Install it in the Extensions'
+                " Manager, restart Slicer and predict again."
+            )
+        ) from error
     install = PyTorchUtils.PyTorchUtilsLogic().installTorch
     wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH}
     known = inspect.signature(install).parameters  # its keywords changed between versions of the extension
@@ -86,5 +92,7 @@ def _install_safetensors() -> None:
 
 
 def _failed(package: str, error: object) -> str:
-    return _("{package} could not be installed ({error}). Look at Slicer's log; check the internet connection and"
-             " the free disk space, then predict again.").format(package=package, error=error)
+    return _(
+        "{package} could not be installed ({error}). Look at Slicer's log; check the internet connection and"
+        " the free disk space, then predict again."
+    ).format(package=package, error=error)

@@ -55,5 +55,11 @@ def _events(node) -> list[int]:
     if node.IsA("vtkMRMLVolumeNode"):
         return [*events, slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent]
     kinds = slicer.vtkSegmentation
-    return [*events, kinds.SourceRepresentationModified, kinds.RepresentationModified, kinds.SegmentAdded,
-            kinds.SegmentRemoved, kinds.SegmentModified]
+    return [
+        *events,
+        kinds.SourceRepresentationModified,
+        kinds.RepresentationModified,
+        kinds.SegmentAdded,
+        kinds.SegmentRemoved,
+        kinds.SegmentModified,
+    ]

@@ -23,7 +23,7 @@ def is_removable(key: str) -> bool:
 
 def remove(key: str, label: str) -> bool:
     """Delete a model file after asking; whether it was deleted."""
-    question = _("Delete the model \"{label}\" from this computer?").format(label=label)
+    question = _('Delete the model "{label}" from this computer?').format(label=label)
     if not slicer.util.confirmOkCancelDisplay(question):
         return False
     workflow.removeModel(key)

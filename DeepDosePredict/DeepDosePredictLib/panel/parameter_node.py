@@ -1,6 +1,5 @@
 """What the panel remembers, in the scene: inputs, settings, answers of the user and the latest results."""
 
-
 import enum
 
 import slicer
@@ -17,8 +16,9 @@ class Device(enum.Enum):
     mps = "mps"
 
     def label(self) -> str:
-        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("NVIDIA GPU (CUDA)"),
-                "mps": _("Apple GPU (MPS)")}[self.value]
+        return {"auto": _("Automatic"), "cpu": _("CPU"), "cuda": _("NVIDIA GPU (CUDA)"), "mps": _("Apple GPU (MPS)")}[
+            self.value
+        ]
 
 
 class OutputGrid(enum.Enum):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from slicer.i18n import tr as _
 
-from ..core.errors import DeepDoseError
-from ..core.gantry_angles import parse_gantry_angles
+from ..errors import DeepDoseError
 from ..mrml import workflow
 from ..mrml.comparison import parseMetrics
+from ..planner.gantry_angles import parse_gantry_angles
 from .parameter_node import OutputGrid
 
 
@@ -25,7 +25,8 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
         return _("Select the segmentation with the contours."), ()
     if structures.unanswered:
         return _("Please confirm in the table of structures: {names}.").format(
-            names=", ".join(structures.unanswered)), ()
+            names=", ".join(structures.unanswered)
+        ), ()
     if parameters.outputGrid is OutputGrid.reference and parameters.referenceDose is None:
         return _("Select a reference dose, or another dose grid under Advanced."), ()
     try:
@@ -33,6 +34,7 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
         parse_gantry_angles(parameters.gantryAngles)
     except DeepDoseError as error:
         return str(error), ()
-    check = workflow.checkInputs(parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles,
-                                 model or None)
+    check = workflow.checkInputs(
+        parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles, model or None
+    )
     return check.problem, check.warnings

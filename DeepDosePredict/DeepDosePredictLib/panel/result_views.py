@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import slicer
 
-from ..core.structure_names import target_level
 from ..mrml import charts, comparison, isodose
+from ..patient.structure_names import target_level
 
 WASH_OPACITY = 0.5
 

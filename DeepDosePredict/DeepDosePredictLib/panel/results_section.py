@@ -48,12 +48,18 @@ class ResultsSection:
         if dose is None:
             return
         ui.differenceCheckBox.enabled = parameters.difference is not None
-        ui.differenceCheckBox.toolTip = (_("Predicted minus reference dose, as colour wash") if parameters.difference
-                                         else _("Predict with a reference dose to see the difference"))
+        ui.differenceCheckBox.toolTip = (
+            _("Predicted minus reference dose, as colour wash")
+            if parameters.difference
+            else _("Predict with a reference dose to see the difference")
+        )
         ui.chartButton.enabled = parameters.chart is not None
         ui.exportButton.enabled = parameters.metricsTable is not None and not out_of_date
-        ui.exportButton.toolTip = (_("The results are out of date: predict again before exporting") if out_of_date
-                                   else _("Save the metrics with units, method and model as CSV"))
+        ui.exportButton.toolTip = (
+            _("The results are out of date: predict again before exporting")
+            if out_of_date
+            else _("Save the metrics with units, method and model as CSV")
+        )
         ui.metricsTable.enabled = not out_of_date
         ui.scoresLabel.text = parameters.scores
         ui.scoresLabel.visible = bool(parameters.scores)
@@ -105,14 +111,16 @@ class ResultsSection:
         with slicer.util.tryWithErrorDisplay(_("The isodose lines cannot be shown."), waitCursor=True):
             levels = result_views.isodose_levels(self._roles())
             self._parameters.isodose = result_views.show_isodose(
-                self._parameters.dose, levels, self._parameters.isodose, checked)
+                self._parameters.dose, levels, self._parameters.isodose, checked
+            )
 
     def _on_chart(self) -> None:
         result_views.show_chart(self._parameters.chart)
 
     def _on_export(self) -> None:
         path = qt.QFileDialog.getSaveFileName(
-            self.ui.exportButton, _("Export metrics"), "dose-metrics.csv", _("CSV files (*.csv)"))
+            self.ui.exportButton, _("Export metrics"), "dose-metrics.csv", _("CSV files (*.csv)")
+        )
         if not path:
             return
         path = path if path.lower().endswith(".csv") else f"{path}.csv"

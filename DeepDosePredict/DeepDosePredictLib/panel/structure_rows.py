@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..core.structure_names import EXTERNAL, Match, Roles, target_level
+from ..patient.structure_names import EXTERNAL, Match, Roles, target_level
 
 Edits = Roles
 """The user's answers: role -> segment IDs, () for "leave out"; IGNORED -> candidates for a target that are none."""
@@ -59,8 +59,11 @@ def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]
     """Rows in panel order: targets by falling level, then the others as matched."""
     targets = [_matched_row(match, edits) for match in matches if target_level(match.role) is not None]
     certain = {match.role for match in matches if match.segments}
-    targets += [Row(role, ids, (), State.CHOSEN if ids else State.MISSING)
-                for role, ids in edits.items() if target_level(role) is not None and role not in certain]
+    targets += [
+        Row(role, ids, (), State.CHOSEN if ids else State.MISSING)
+        for role, ids in edits.items()
+        if target_level(role) is not None and role not in certain
+    ]
     targets = [row for row in targets if not _is_moved(row, edits)]
     others = [_matched_row(match, edits) for match in matches if target_level(match.role) is None]
     return [*sorted(targets, key=lambda row: -row.level), *others]

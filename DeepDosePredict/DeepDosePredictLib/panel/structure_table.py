@@ -8,21 +8,30 @@ import ctk
 import qt
 from slicer.i18n import tr as _
 
-from ..core.errors import DeepDoseError
-from ..core.rois import DOSE_MASK
-from ..core.structure_names import EXTERNAL, LEVELS_GY, Match, Roles, roles_from_json
+from ..errors import DeepDoseError
+from ..patient.rois import DOSE_MASK
+from ..patient.structure_names import EXTERNAL, LEVELS_GY, Match, Roles, roles_from_json
 from . import structure_rows
 from .structure_rows import Edits, Row, State
 
 STATUS, INPUT, SEGMENT, DOSE = range(4)
-ICONS = {State.MATCHED: "StatusMatched", State.CHOSEN: "StatusChosen", State.CONFIRM: "StatusConfirm",
-         State.MISSING: "StatusMissing"}
+ICONS = {
+    State.MATCHED: "StatusMatched",
+    State.CHOSEN: "StatusChosen",
+    State.CONFIRM: "StatusConfirm",
+    State.MISSING: "StatusMissing",
+}
 
 
 def label(role: str) -> str:
     """Name of a model input for people."""
-    names = {"SpinalCord": _("Spinal cord"), "RightParotid": _("Right parotid"), "LeftParotid": _("Left parotid"),
-             EXTERNAL: _("Body"), DOSE_MASK: _("Dose mask")}
+    names = {
+        "SpinalCord": _("Spinal cord"),
+        "RightParotid": _("Right parotid"),
+        "LeftParotid": _("Left parotid"),
+        EXTERNAL: _("Body"),
+        DOSE_MASK: _("Dose mask"),
+    }
     return names.get(role, role)
 
 
@@ -36,8 +45,13 @@ class StructureTable:
         on_problem: called with words when the user's entry cannot be used.
     """
 
-    def __init__(self, table, icon_path: Callable[[str], str], on_edit: Callable[[Edits], None],
-                 on_problem: Callable[[str], None]):
+    def __init__(
+        self,
+        table,
+        icon_path: Callable[[str], str],
+        on_edit: Callable[[Edits], None],
+        on_problem: Callable[[str], None],
+    ):
         self.table = table
         self.rows: list[Row] = []
         self._names: dict[str, str] = {}
@@ -152,7 +166,7 @@ class StructureTable:
             words = {
                 State.MATCHED: _("Matched by its name."),
                 State.CHOSEN: _("Chosen by you."),
-                State.CONFIRM: _("Not sure: choose the segment, or \"none\"."),
+                State.CONFIRM: _('Not sure: choose the segment, or "none".'),
                 State.MISSING: _("No segment: the model does without it."),
             }[row.state]
         return f"{words} {row.note}".strip()
@@ -186,8 +200,11 @@ def _level(text: str) -> float:
     try:
         level = round(float(text.replace(",", ".").lower().removesuffix("gy")), 2)
     except ValueError:
-        raise DeepDoseError(_("\"{text}\" is not a dose in Gy.").format(text=text)) from None
+        raise DeepDoseError(_('"{text}" is not a dose in Gy.').format(text=text)) from None
     if not LEVELS_GY[0] <= level <= LEVELS_GY[1]:
-        raise DeepDoseError(_("A prescription must be between {low:g} and {high:g} Gy; {level:g} is not.").format(
-            low=LEVELS_GY[0], high=LEVELS_GY[1], level=level))
+        raise DeepDoseError(
+            _("A prescription must be between {low:g} and {high:g} Gy; {level:g} is not.").format(
+                low=LEVELS_GY[0], high=LEVELS_GY[1], level=level
+            )
+        )
     return level

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import CaseError
-from ...geometry import Grid, Volume
+from ...errors import CaseError
+from ...geometry.grid import Grid, Volume
 from .files import MAX_VOXELS, numbers, pixels, read_dataset, reading, text
 
 if TYPE_CHECKING:
@@ -71,27 +71,39 @@ def _slice(dataset: Dataset, path: Path) -> Slice:
         raise CaseError(f"{path}: RescaleSlope {slope:g} or PixelSpacing {spacing.tolist()} cannot be")
     hu = stored if (slope, intercept) == (1, 0) else np.rint(stored * slope + intercept)
     hu = np.clip(hu, INT16.min, INT16.max).astype(np.int16)
-    return Slice(path, hu, numbers(dataset, "ImagePositionPatient", 3, path), orientation, spacing,
-                 text(dataset, "FrameOfReferenceUID"))
+    return Slice(
+        path,
+        hu,
+        numbers(dataset, "ImagePositionPatient", 3, path),
+        orientation,
+        spacing,
+        text(dataset, "FrameOfReferenceUID"),
+    )
 
 
 def check_orientation(orientation: np.ndarray, path: Path) -> None:
     """CaseError if (6,) direction cosines are no two perpendicular unit vectors."""
     axes = orientation.reshape(2, 3)
     if not np.allclose(axes @ axes.T, np.eye(2), atol=1e-3):
-        raise CaseError(f"{path}: ImageOrientationPatient {orientation.tolist()} is no pair of perpendicular unit"
-                        " vectors; export it again")
+        raise CaseError(
+            f"{path}: ImageOrientationPatient {orientation.tolist()} is no pair of perpendicular unit"
+            " vectors; export it again"
+        )
 
 
 def _stacked(slices: list[Slice], where: str) -> Volume:
     first = slices[0]
     for one in slices:
         if one.hu.shape != first.hu.shape or not np.allclose(one.spacing, first.spacing, atol=1e-4):
-            raise CaseError(f"{where}: {one.path.name} has {one.hu.shape} pixels of {one.spacing.tolist()} mm,"
-                            f" {first.path.name} {first.hu.shape} of {first.spacing.tolist()}; leave one image size")
+            raise CaseError(
+                f"{where}: {one.path.name} has {one.hu.shape} pixels of {one.spacing.tolist()} mm,"
+                f" {first.path.name} {first.hu.shape} of {first.spacing.tolist()}; leave one image size"
+            )
         if not np.allclose(one.orientation, first.orientation, atol=1e-3) or one.frame != first.frame:
-            raise CaseError(f"{where}: {one.path.name} and {first.path.name} lie in different planes or frames of"
-                            " reference; export the planning CT only")
+            raise CaseError(
+                f"{where}: {one.path.name} and {first.path.name} lie in different planes or frames of"
+                " reference; export the planning CT only"
+            )
     row, column = first.orientation.reshape(2, 3)
     normal = np.cross(row, column)
     slices.sort(key=lambda one: float(one.position @ normal))
@@ -118,13 +130,17 @@ def _step(slices: Sequence[Slice], normal: np.ndarray, where: str) -> float:
     aside = positions - positions[0] - np.outer(heights - heights[0], normal)
     if (shift := np.linalg.norm(aside, axis=1).max()) > 0.5 * slices[0].spacing.min():
         tilt = np.degrees(np.arctan2(shift, np.ptp(heights)))
-        raise CaseError(f"{where}: the slices are shifted against each other by up to {shift:.1f} mm, as with a gantry"
-                        f" tilt of {tilt:.1f} degrees; resample the CT to straight slices")
+        raise CaseError(
+            f"{where}: the slices are shifted against each other by up to {shift:.1f} mm, as with a gantry"
+            f" tilt of {tilt:.1f} degrees; resample the CT to straight slices"
+        )
     wrong = np.abs(gaps - usual) > max(STEP_TOLERANCE * usual, 2 * SAME_PLACE_MM)
     if wrong.any():
         n = int(np.abs(gaps - usual).argmax())
         missing = gaps[n] / usual
         words = "slices are missing" if round(missing) > 1 and abs(missing - round(missing)) < 0.1 else "mixed spacing"
-        raise CaseError(f"{where}: {words}, {pair(n)} are {gaps[n]:.2f} mm apart, most others {usual:.2f} mm; export"
-                        " the whole planning CT, with one slice spacing")
+        raise CaseError(
+            f"{where}: {words}, {pair(n)} are {gaps[n]:.2f} mm apart, most others {usual:.2f} mm; export"
+            " the whole planning CT, with one slice spacing"
+        )
     return float((heights[-1] - heights[0]) / (len(slices) - 1))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import CaseError
+from ...errors import CaseError
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -73,12 +73,14 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
         if _DEFLATED in data[:4096]:
             raise CaseError(f"{path}: deflated DICOM is not read; export it uncompressed")
         buffer = io.BytesIO(data)
-        dataset = pydicom.dcmread(buffer, stop_before_pixels=tags is not None,
-                                  specific_tags=None if tags is None else list(tags))
+        dataset = pydicom.dcmread(
+            buffer, stop_before_pixels=tags is not None, specific_tags=None if tags is None else list(tags)
+        )
         _check_whole(dataset)
         if tags is None and buffer.tell() < len(data):
-            raise CaseError(f"{path}: damaged DICOM file (unreadable after {buffer.tell()} of {len(data)} bytes);"
-                            " export it again")
+            raise CaseError(
+                f"{path}: damaged DICOM file (unreadable after {buffer.tell()} of {len(data)} bytes); export it again"
+            )
         if "SOPInstanceUID" not in dataset or "SOPClassUID" not in dataset:
             raise CaseError(f"{path}: damaged DICOM file (no SOP class or instance UID); export it again")
         return dataset
@@ -113,8 +115,10 @@ def numbers(dataset: Dataset, keyword: str, count: int, path: Path) -> np.ndarra
     value = dataset.get(keyword)
     values = np.atleast_1d(np.asarray([] if value is None else value, float))
     if values.shape != (count,) or not np.isfinite(values).all() or dataset[keyword].VR != "DS":
-        raise CaseError(f"{path}: {keyword} is {'missing' if value is None else f'{value}'[:80]}; expected {count}"
-                        f" number{'s' if count > 1 else ''}")
+        raise CaseError(
+            f"{path}: {keyword} is {'missing' if value is None else f'{value}'[:80]}; expected {count}"
+            f" number{'s' if count > 1 else ''}"
+        )
     return values
 
 
@@ -133,6 +137,8 @@ def pixels(dataset: Dataset, path: Path) -> np.ndarray:
         try:
             return dataset.pixel_array
         except Exception as error:
-            raise CaseError(f"{path}: its pixels are compressed ({syntax.name}) and cannot be decoded; export it"
-                            " uncompressed, or pip install pylibjpeg[all]") from error
+            raise CaseError(
+                f"{path}: its pixels are compressed ({syntax.name}) and cannot be decoded; export it"
+                " uncompressed, or pip install pylibjpeg[all]"
+            ) from error
     return dataset.pixel_array

@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...core.errors import CaseError
+from ...errors import CaseError
 from .files import dicom_files, items, read_dataset, reading, text
 from .sop_classes import CT_IMAGE, ENHANCED_CT_IMAGE, RT_DOSE, RT_PLAN, RT_STRUCTURES
 
@@ -22,9 +22,22 @@ if TYPE_CHECKING:
 PREDICTION_MODEL_NAME = "DeepDosePredict dose prediction"
 """ManufacturerModelName of doses that this program predicted; they are no reference."""
 
-_TAGS = ("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "SeriesInstanceUID", "SeriesDescription",
-         "FrameOfReferenceUID", "ImageType", "ManufacturerModelName", "StructureSetLabel", "DoseSummationType",
-         "ReferencedFrameOfReferenceSequence", "ReferencedStructureSetSequence", "ReferencedRTPlanSequence")
+_TAGS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "PatientID",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "FrameOfReferenceUID",
+    "ImageType",
+    "ManufacturerModelName",
+    "StructureSetLabel",
+    "DoseSummationType",
+    "ReferencedFrameOfReferenceSequence",
+    "ReferencedStructureSetSequence",
+    "ReferencedRTPlanSequence",
+)
 _MODALITIES = {CT_IMAGE: "CT", ENHANCED_CT_IMAGE: "CT", RT_STRUCTURES: "RTSTRUCT", RT_DOSE: "RTDOSE", RT_PLAN: "RTPLAN"}
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -135,16 +148,21 @@ def _entry(path: Path) -> Entry:
         if modality == "RTDOSE" and text(dataset, "ManufacturerModelName") == PREDICTION_MODEL_NAME:
             modality = "prediction"
         frames = [dataset, *items(dataset, "ReferencedFrameOfReferenceSequence")]
-        series = items(dataset, "ReferencedFrameOfReferenceSequence", "RTReferencedStudySequence",
-                       "RTReferencedSeriesSequence")
+        series = items(
+            dataset, "ReferencedFrameOfReferenceSequence", "RTReferencedStudySequence", "RTReferencedSeriesSequence"
+        )
         return Entry(
-            path, modality, text(dataset, "SOPInstanceUID"), text(dataset, "PatientID"),
+            path,
+            modality,
+            text(dataset, "SOPInstanceUID"),
+            text(dataset, "PatientID"),
             text(dataset, "SeriesInstanceUID"),
             text(dataset, "SeriesDescription") or text(dataset, "StructureSetLabel"),
             frozenset(filter(None, (text(frame, "FrameOfReferenceUID") for frame in frames))),
             _referenced(dataset, "ReferencedStructureSetSequence") | _referenced(dataset, "ReferencedRTPlanSequence"),
             tuple((text(one, "SeriesInstanceUID"), _referenced(one, "ContourImageSequence")) for one in series),
-            text(dataset, "DoseSummationType"))
+            text(dataset, "DoseSummationType"),
+        )
 
 
 def _referenced(dataset: Dataset, keyword: str) -> frozenset[str]:
@@ -165,12 +183,16 @@ def _study(structures: Entry, entries: Sequence[Entry], folder: Path, notes: tup
     except CaseError as error:
         return RtStudy("", folder, structures.path, problem=str(error), notes=notes)
     doses = _doses_of(structures, entries)
-    if not doses and (others := [e.path.name for e in entries if e.modality == "RTDOSE"
-                                 and e.patient in ("", structures.patient)]):
-        note.append(f"{', '.join(others)} does not belong to {structures.path.name} by its references; there is no"
-                    " reference dose")
-    return RtStudy("", folder, structures.path, tuple(e.path for e in ct), tuple(e.path for e in doses),
-                   notes=(*notes, *note))
+    if not doses and (
+        others := [e.path.name for e in entries if e.modality == "RTDOSE" and e.patient in ("", structures.patient)]
+    ):
+        note.append(
+            f"{', '.join(others)} does not belong to {structures.path.name} by its references; there is no"
+            " reference dose"
+        )
+    return RtStudy(
+        "", folder, structures.path, tuple(e.path for e in ct), tuple(e.path for e in doses), notes=(*notes, *note)
+    )
 
 
 def _ct_of(structures: Entry, entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
@@ -181,29 +203,44 @@ def _ct_of(structures: Entry, entries: Sequence[Entry]) -> tuple[list[Entry], li
             series[entry.series].append(entry)
     referenced = dict(structures.images)
     images = frozenset().union(*referenced.values())
-    fitting = {uid: files for uid, files in series.items()
-               if uid in referenced or any(e.uid in images for e in files)}
+    fitting = {uid: files for uid, files in series.items() if uid in referenced or any(e.uid in images for e in files)}
     note = []
     if not fitting:
-        fitting = {uid: files for uid, files in series.items()
-                   if files[0].patient == structures.patient and files[0].frames & structures.frames}
+        fitting = {
+            uid: files
+            for uid, files in series.items()
+            if files[0].patient == structures.patient and files[0].frames & structures.frames
+        }
         if referenced:
             note = [f"{structures.path.name} refers to another CT series; the one in its frame of reference was taken"]
     if len(fitting) != 1:
-        listed = "; ".join(f"{uid} {files[0].description!r}, {len(files)} slices" for uid, files in
-                           (fitting or series).items()) or "none"
-        raise CaseError(f"{structures.path}: " + (
-            f"several CT series fit this structure set: {listed}; leave only one in the folder" if fitting else
-            f"its CT series is not here (it refers to {', '.join(referenced) or 'none'};"
-            f" CT series found: {listed}); export the CT with the structure set"))
+        listed = (
+            "; ".join(
+                f"{uid} {files[0].description!r}, {len(files)} slices" for uid, files in (fitting or series).items()
+            )
+            or "none"
+        )
+        raise CaseError(
+            f"{structures.path}: "
+            + (
+                f"several CT series fit this structure set: {listed}; leave only one in the folder"
+                if fitting
+                else f"its CT series is not here (it refers to {', '.join(referenced) or 'none'};"
+                f" CT series found: {listed}); export the CT with the structure set"
+            )
+        )
     ct = next(iter(fitting.values()))
     if structures.frames and not all(e.frames <= structures.frames for e in ct):
-        raise CaseError(f"{structures.path}: CT series {ct[0].series} has another frame of reference; export CT and"
-                        " structure set together")
+        raise CaseError(
+            f"{structures.path}: CT series {ct[0].series} has another frame of reference; export CT and"
+            " structure set together"
+        )
     slices = referenced.get(ct[0].series, frozenset())
     if missing := slices - {e.uid for e in ct}:
-        raise CaseError(f"{structures.path}: {len(missing)} of {len(slices)} CT slices that it refers to are missing or"
-                        f" unreadable in series {ct[0].series}; export the CT again")
+        raise CaseError(
+            f"{structures.path}: {len(missing)} of {len(slices)} CT slices that it refers to are missing or"
+            f" unreadable in series {ct[0].series}; export the CT again"
+        )
     return ct, note
 
 
@@ -218,8 +255,11 @@ def _doses_of(structures: Entry, entries: Sequence[Entry]) -> list[Entry]:
     sets = {e: e.references.union(*(plans.get(uid, ()) for uid in e.references)) for e in doses}
     found = [e for e in doses if structures.uid in sets[e]]
     if not found:
-        found = [e for e in doses if e.patient == structures.patient and e.frames & structures.frames
-                 and not sets[e] & others]
+        found = [
+            e
+            for e in doses
+            if e.patient == structures.patient and e.frames & structures.frames and not sets[e] & others
+        ]
     return [e for e in found if e.summation == "PLAN"] or found
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import CaseError
-from ...geometry import Grid, Volume
+from ...errors import CaseError
+from ...geometry.grid import Grid, Volume
 from .ct import LPS_TO_RAS, check_orientation
 from .files import numbers, pixels, read_dataset, reading, text
 
@@ -55,8 +55,10 @@ def _check_kind(dataset: Dataset, path: Path) -> None:
     if kind not in ("PHYSICAL", "EFFECTIVE", ""):
         raise CaseError(f"{path}: DoseType is {kind}; export the physical dose")
     if (summation := text(dataset, "DoseSummationType")) not in WHOLE_PLAN:
-        raise CaseError(f"{path}: this is the dose of a {summation.lower() or 'part that it does not state'}, not of"
-                        " the plan; export the sum over the plan (DoseSummationType PLAN)")
+        raise CaseError(
+            f"{path}: this is the dose of a {summation.lower() or 'part that it does not state'}, not of"
+            " the plan; export the sum over the plan (DoseSummationType PLAN)"
+        )
 
 
 def _grid(dataset: Dataset, shape: tuple[int, int, int], path: Path) -> tuple[Grid, bool]:
@@ -71,14 +73,18 @@ def _grid(dataset: Dataset, shape: tuple[int, int, int], path: Path) -> tuple[Gr
     normal = np.cross(row, column)
     if abs(offsets[0]) > 1e-3:  # patient coordinates, which the standard allows for axial planes only
         if abs(offsets[0] - position[2]) > 1e-2 or abs(abs(normal[2]) - 1) > 1e-3:
-            raise CaseError(f"{path}: GridFrameOffsetVector begins with {offsets[0]:g}, neither 0 nor the z of"
-                            f" ImagePositionPatient, {position[2]:g}; export the dose again")
+            raise CaseError(
+                f"{path}: GridFrameOffsetVector begins with {offsets[0]:g}, neither 0 nor the z of"
+                f" ImagePositionPatient, {position[2]:g}; export the dose again"
+            )
         offsets = (offsets - offsets[0]) * np.sign(normal[2])
     steps = np.diff(offsets)
     step = float(np.median(steps))
     if step == 0 or np.abs(steps - step).max() > max(0.02 * abs(step), 0.01):
-        raise CaseError(f"{path}: its planes are {np.abs(steps).min():g} to {np.abs(steps).max():g} mm apart; export"
-                        " the dose with one distance of planes")
+        raise CaseError(
+            f"{path}: its planes are {np.abs(steps).min():g} to {np.abs(steps).max():g} mm apart; export"
+            " the dose with one distance of planes"
+        )
     step = float((offsets[-1] - offsets[0]) / (len(offsets) - 1))
     ijk_to_lps = np.eye(4)
     ijk_to_lps[:3, :3] = np.stack((row * spacing[1], column * spacing[0], normal * abs(step)), 1)

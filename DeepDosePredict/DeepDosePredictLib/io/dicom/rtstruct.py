@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.errors import CaseError
+from ...errors import CaseError
 from .files import items, read_dataset, reading, text
 
 if TYPE_CHECKING:
@@ -41,11 +41,13 @@ class StructureSet:
     def contours(self, number: str) -> list[np.ndarray]:
         """Points (N, 3), RAS in mm, of each closed contour of a ROI; points and open lines are no part of it."""
         with reading(self.path):
-            return [_points(contour, f"{self.path}, {self.names[number]}")
-                    for roi in items(self.dataset, "ROIContourSequence")
-                    if text(roi, "ReferencedROINumber") == number
-                    for contour in items(roi, "ContourSequence")
-                    if text(contour, "ContourGeometricType") in CLOSED]
+            return [
+                _points(contour, f"{self.path}, {self.names[number]}")
+                for roi in items(self.dataset, "ROIContourSequence")
+                if text(roi, "ReferencedROINumber") == number
+                for contour in items(roi, "ContourSequence")
+                if text(contour, "ContourGeometricType") in CLOSED
+            ]
 
 
 def read_structures(path: Path) -> StructureSet:
@@ -58,12 +60,17 @@ def read_structures(path: Path) -> StructureSet:
         for roi in items(dataset, "StructureSetROISequence"):
             number = text(roi, "ROINumber")
             if not number or number in names:
-                raise CaseError(f"{path}: ROI number {number or 'missing'} of {text(roi, 'ROIName')!r} does not tell"
-                                " its contours; export the structure set again")
+                raise CaseError(
+                    f"{path}: ROI number {number or 'missing'} of {text(roi, 'ROIName')!r} does not tell"
+                    " its contours; export the structure set again"
+                )
             names[number] = text(roi, "ROIName") or f"ROI {number}"
             frames[number] = text(roi, "ReferencedFrameOfReferenceUID")
-        types = {number: text(one, "RTROIInterpretedType") for one in items(dataset, "RTROIObservationsSequence")
-                 if (number := text(one, "ReferencedROINumber")) in names}
+        types = {
+            number: text(one, "RTROIInterpretedType")
+            for one in items(dataset, "RTROIObservationsSequence")
+            if (number := text(one, "ReferencedROINumber")) in names
+        }
         return StructureSet(path, text(dataset, "SOPInstanceUID"), names, frames, types, dataset)
 
 
@@ -79,6 +86,7 @@ def _points(contour: Dataset, where: str) -> np.ndarray:
     values = np.array(raw).astype(float)
     declared = contour.get("NumberOfContourPoints")
     if values.size % 3 or not np.isfinite(values).all() or (declared is not None and int(declared) * 3 != values.size):
-        raise CaseError(f"{where}: a contour has {values.size} coordinates for {declared} points; export the structure"
-                        " set again")
+        raise CaseError(
+            f"{where}: a contour has {values.size} coordinates for {declared} points; export the structure set again"
+        )
     return values.reshape(-1, 3) * (-1, -1, 1)

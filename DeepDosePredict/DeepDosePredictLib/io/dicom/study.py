@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ...clinical_case import clinical_case
-from ...core.case import Case
-from ...core.errors import CaseError, DeepDoseError
-from ...core.structure_names import EXTERNAL, Roles, is_help_structure, resolved_roles
-from ...planar_contours import contours_to_labelmap
-from ...shapes import LabelmapShape
+from ...errors import CaseError, DeepDoseError
+from ...geometry.clinical_case import clinical_case
+from ...geometry.contours import contours_to_labelmap
+from ...geometry.shapes import LabelmapShape
+from ...patient.case import Case
+from ...patient.structure_names import EXTERNAL, Roles, is_help_structure, resolved_roles
 from .ct import read_ct
 from .files import reading, text
 from .index import RtStudy
@@ -37,8 +37,9 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
     ct, first = read_ct(study.ct)
     with reading(study.ct[0]):
         frame, refer_to = text(first, "FrameOfReferenceUID"), DicomReference.of(first, structures.uid, resolved)
-    parts = {role: [(structures.names[n], _shape(structures, n, frame)) for n in rois]
-             for role, rois in resolved.items()}
+    parts = {
+        role: [(structures.names[n], _shape(structures, n, frame)) for n in rois] for role, rois in resolved.items()
+    }
     reference = _dose(study, dose, frame)
     case, _ = clinical_case(ct, parts, str(study.structures), reference and reference.volume)
     return replace(case, name=study.name, notes=(*study.notes, *notes, *case.notes), dicom=refer_to)
@@ -53,11 +54,14 @@ def _roles(structures: StructureSet, given: Mapping | None) -> tuple[Roles, tupl
     if given is not None:
         return roles, notes
     free = {n: kind for n, kind in structures.types.items() if not any(n in numbers for numbers in roles.values())}
-    targets = [structures.names[n] for n, kind in free.items()
-               if kind == "PTV" and not is_help_structure(structures.names[n])]
+    targets = [
+        structures.names[n] for n, kind in free.items() if kind == "PTV" and not is_help_structure(structures.names[n])
+    ]
     if targets:
-        raise CaseError(f"{structures.path}: {', '.join(targets)} is of type PTV, but its name states no prescription;"
-                        " give the roles with --roles FILE")
+        raise CaseError(
+            f"{structures.path}: {', '.join(targets)} is of type PTV, but its name states no prescription;"
+            " give the roles with --roles FILE"
+        )
     bodies = tuple(n for n, kind in structures.types.items() if kind == "EXTERNAL")
     if EXTERNAL not in roles and len(bodies) == 1 and bodies[0] in free:
         roles = {**roles, EXTERNAL: bodies}
@@ -79,8 +83,10 @@ def _dose(study: RtStudy, given: Path | None, frame: str) -> Dose | None:
         return None
     if given is None and len(study.doses) > 1:
         listed = ", ".join(str(path) for path in study.doses)
-        raise CaseError(f"{study.structures}: several doses fit this structure set: {listed}; leave the plan's dose"
-                        " only, or name it with --reference")
+        raise CaseError(
+            f"{study.structures}: several doses fit this structure set: {listed}; leave the plan's dose"
+            " only, or name it with --reference"
+        )
     dose = read_rtdose(given or study.doses[0])
     if dose.frame and frame and dose.frame != frame:
         raise CaseError(f"{dose.volume.name}: its frame of reference is not the CT's; give the dose on this CT")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.case import Case
-from ...core.metrics import cumulative_dvh, roi_doses
-from ...core.rois import is_target, prescription
+from ...dvh.metrics import cumulative_dvh, roi_doses
+from ...patient.case import Case
+from ...patient.rois import is_target, prescription
 from .index import PREDICTION_MODEL_NAME
 from .sop_classes import RT_DOSE, RT_PLAN, RT_STRUCTURES
 from .writing import decimals, dose_elements, item, new_dataset, new_uid, save
@@ -37,16 +37,29 @@ def write_predicted_dose(path: str | Path, dose: np.ndarray, case: Case, model: 
     """
     now, reference = datetime.now(), case.dicom
     dataset = new_dataset(
-        RT_DOSE, new_uid(), "RTDOSE", dict(reference.shared), **dose_elements(dose, case.spacing, case.origin),
-        SeriesInstanceUID=new_uid(), SeriesNumber=1, SeriesDescription=LABEL, OperatorsName="", InstanceNumber=1,
-        ManufacturerModelName=PREDICTION_MODEL_NAME, DoseComment=f"{LABEL}: {model}"[:64],
+        RT_DOSE,
+        new_uid(),
+        "RTDOSE",
+        dict(reference.shared),
+        **dose_elements(dose, case.spacing, case.origin),
+        SeriesInstanceUID=new_uid(),
+        SeriesNumber=1,
+        SeriesDescription=LABEL,
+        OperatorsName="",
+        InstanceNumber=1,
+        ManufacturerModelName=PREDICTION_MODEL_NAME,
+        DoseComment=f"{LABEL}: {model}"[:64],
         ImageComments=f"Not for clinical use. {comments}".strip()[:10240],
-        ContentDate=f"{now:%Y%m%d}", ContentTime=f"{now:%H%M%S}",
-        InstanceCreationDate=f"{now:%Y%m%d}", InstanceCreationTime=f"{now:%H%M%S}",
+        ContentDate=f"{now:%Y%m%d}",
+        ContentTime=f"{now:%H%M%S}",
+        InstanceCreationDate=f"{now:%Y%m%d}",
+        InstanceCreationTime=f"{now:%H%M%S}",
         ReferencedRTPlanSequence=[item(ReferencedSOPClassUID=RT_PLAN, ReferencedSOPInstanceUID=new_uid())],
-        ReferencedStructureSetSequence=[item(ReferencedSOPClassUID=RT_STRUCTURES,
-                                             ReferencedSOPInstanceUID=reference.structures)],
-        DVHSequence=list(_dvhs(dose, case)))
+        ReferencedStructureSetSequence=[
+            item(ReferencedSOPClassUID=RT_STRUCTURES, ReferencedSOPInstanceUID=reference.structures)
+        ],
+        DVHSequence=list(_dvhs(dose, case)),
+    )
     save(Path(path), dataset)
 
 
@@ -56,12 +69,27 @@ def _dvhs(dose: np.ndarray, case: Case) -> Iterator[Dataset]:
     for role, doses in roi_doses(dose, case.rois).items():
         edges = np.arange(0, float(doses.max()) + 2 * DVH_STEP_GY, DVH_STEP_GY)
         volumes = cumulative_dvh(doses, edges) / 100 * doses.size * case.voxel_volume_mm3 / 1000
-        higher = [n for other in case.targets() if is_target(role) and prescription(other) > prescription(role)
-                  for n in numbers[other]]
-        rois = [item(ReferencedROINumber=n, DVHROIContributionType=kind)
-                for kind, group in (("INCLUDED", numbers[role]), ("EXCLUDED", higher)) for n in group]
-        yield item(DVHReferencedROISequence=rois, DVHType="CUMULATIVE", DoseUnits="GY", DoseType="PHYSICAL",
-                   DVHDoseScaling="1", DVHVolumeUnits="CM3", DVHNumberOfBins=len(edges),
-                   DVHMinimumDose=decimals([doses.min()])[0], DVHMaximumDose=decimals([doses.max()])[0],
-                   DVHMeanDose=decimals([doses.mean()])[0],
-                   DVHData=decimals(np.column_stack((np.full(len(edges), DVH_STEP_GY), volumes.round(4))).ravel()))
+        higher = [
+            n
+            for other in case.targets()
+            if is_target(role) and prescription(other) > prescription(role)
+            for n in numbers[other]
+        ]
+        rois = [
+            item(ReferencedROINumber=n, DVHROIContributionType=kind)
+            for kind, group in (("INCLUDED", numbers[role]), ("EXCLUDED", higher))
+            for n in group
+        ]
+        yield item(
+            DVHReferencedROISequence=rois,
+            DVHType="CUMULATIVE",
+            DoseUnits="GY",
+            DoseType="PHYSICAL",
+            DVHDoseScaling="1",
+            DVHVolumeUnits="CM3",
+            DVHNumberOfBins=len(edges),
+            DVHMinimumDose=decimals([doses.min()])[0],
+            DVHMaximumDose=decimals([doses.max()])[0],
+            DVHMeanDose=decimals([doses.mean()])[0],
+            DVHData=decimals(np.column_stack((np.full(len(edges), DVH_STEP_GY), volumes.round(4))).ravel()),
+        )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...core.case import Case
-from ...core.rois import DOSE_MASK, is_target
-from ...core.structure_names import EXTERNAL
-from .outlines import outlines
+from ...geometry.outlines import outlines
+from ...patient.case import Case
+from ...patient.rois import DOSE_MASK, is_target
+from ...patient.structure_names import EXTERNAL
 from .sop_classes import CT_IMAGE, RT_DOSE, RT_PLAN, RT_STRUCTURES
 from .writing import (
     dose_elements,
@@ -48,12 +48,18 @@ def write_case(folder: str | Path, case: Case, names: Mapping[str, str] | None =
     """
     masks = {roi: case.rois[roi] for roi in case.rois.present()} | ({DOSE_MASK: case.dose_mask} if dose_mask else {})
     dose = None if case.dose is None else Scan(case.dose, case.spacing, case.origin)
-    write_study(folder, case.name, Scan(case.ct, case.spacing, case.origin),
-                {(names or {}).get(roi, roi): mask for roi, mask in masks.items()}, dose)
+    write_study(
+        folder,
+        case.name,
+        Scan(case.ct, case.spacing, case.origin),
+        {(names or {}).get(roi, roi): mask for roi, mask in masks.items()},
+        dose,
+    )
 
 
-def write_study(folder: str | Path, patient: str, ct: Scan, structures: Mapping[str, np.ndarray],
-                dose: Scan | None = None) -> None:
+def write_study(
+    folder: str | Path, patient: str, ct: Scan, structures: Mapping[str, np.ndarray], dose: Scan | None = None
+) -> None:
     """Write ct-NNN.dcm, structures.dcm and, with a dose, plan.dcm and dose.dcm; the same UIDs on every call.
 
     Args:
@@ -67,12 +73,27 @@ def write_study(folder: str | Path, patient: str, ct: Scan, structures: Mapping[
     images = [study.uid("image", n) for n in range(len(ct.array))]
     for n, (uid, hu) in enumerate(zip(images, ct.array, strict=True)):
         place = (*ct.origin[:2], ct.origin[2] + n * ct.spacing[0])
-        save(folder / f"ct-{n + 1:03}.dcm", study.dataset(
-            CT_IMAGE, uid, "CT", "series", SeriesNumber=1, InstanceNumber=n + 1, PatientPosition="HFS",
-            BodyPartExamined="HEADNECK",
-            ImageType=["DERIVED", "SECONDARY", "AXIAL"], AcquisitionNumber=None, KVP=None, RescaleIntercept="0",
-            RescaleSlope="1", RescaleType="HU", PixelData=np.asarray(hu, "<i2").tobytes(),
-            **image_elements(hu.shape, ct.spacing, place, PixelRepresentation=1)))
+        save(
+            folder / f"ct-{n + 1:03}.dcm",
+            study.dataset(
+                CT_IMAGE,
+                uid,
+                "CT",
+                "series",
+                SeriesNumber=1,
+                InstanceNumber=n + 1,
+                PatientPosition="HFS",
+                BodyPartExamined="HEADNECK",
+                ImageType=["DERIVED", "SECONDARY", "AXIAL"],
+                AcquisitionNumber=None,
+                KVP=None,
+                RescaleIntercept="0",
+                RescaleSlope="1",
+                RescaleType="HU",
+                PixelData=np.asarray(hu, "<i2").tobytes(),
+                **image_elements(hu.shape, ct.spacing, place, PixelRepresentation=1),
+            ),
+        )
     save(folder / "structures.dcm", study.structures(ct, structures, images))
     if dose is not None:
         save(folder / "plan.dcm", study.plan())
@@ -87,56 +108,111 @@ class _Study:
         return new_uid("DeepDosePredict study", self.patient, *parts)
 
     def dataset(self, sop_class: str, uid: str, modality: str, series: str, **elements) -> Dataset:
-        shared = {"PatientName": f"{self.patient}^Made up", "PatientID": self.patient, "PatientBirthDate": "",
-                  "PatientSex": "",
-                  "StudyInstanceUID": self.uid("study"), "StudyDate": _MOMENT["Date"], "StudyTime": _MOMENT["Time"],
-                  "StudyID": "1", "AccessionNumber": "", "ReferringPhysicianName": "",
-                  "FrameOfReferenceUID": self.uid("frame"), "PositionReferenceIndicator": ""}
-        return new_dataset(sop_class, uid, modality, shared, SeriesInstanceUID=self.uid(series),
-                           SeriesDescription=f"Made-up {modality}", **elements)
+        shared = {
+            "PatientName": f"{self.patient}^Made up",
+            "PatientID": self.patient,
+            "PatientBirthDate": "",
+            "PatientSex": "",
+            "StudyInstanceUID": self.uid("study"),
+            "StudyDate": _MOMENT["Date"],
+            "StudyTime": _MOMENT["Time"],
+            "StudyID": "1",
+            "AccessionNumber": "",
+            "ReferringPhysicianName": "",
+            "FrameOfReferenceUID": self.uid("frame"),
+            "PositionReferenceIndicator": "",
+        }
+        return new_dataset(
+            sop_class,
+            uid,
+            modality,
+            shared,
+            SeriesInstanceUID=self.uid(series),
+            SeriesDescription=f"Made-up {modality}",
+            **elements,
+        )
 
     def structures(self, ct: Scan, masks: Mapping[str, np.ndarray], images: Sequence[str]) -> Dataset:
         frame = self.uid("frame")
         series = item(SeriesInstanceUID=self.uid("series"), ContourImageSequence=[_image(uid) for uid in images])
-        study = item(ReferencedSOPClassUID=_STUDY_CLASS, ReferencedSOPInstanceUID=self.uid("study"),
-                     RTReferencedSeriesSequence=[series])
+        study = item(
+            ReferencedSOPClassUID=_STUDY_CLASS,
+            ReferencedSOPInstanceUID=self.uid("study"),
+            RTReferencedSeriesSequence=[series],
+        )
         numbered = list(enumerate(masks.items(), 1))
         colours = np.random.default_rng(0).integers(60, 256, (len(masks), 3)).tolist()
         return self.dataset(
-            RT_STRUCTURES, self.uid("structures"), "RTSTRUCT", "structures series", SeriesNumber=2, OperatorsName="",
-            StructureSetLabel="Made up", ApprovalStatus="UNAPPROVED",
+            RT_STRUCTURES,
+            self.uid("structures"),
+            "RTSTRUCT",
+            "structures series",
+            SeriesNumber=2,
+            OperatorsName="",
+            StructureSetLabel="Made up",
+            ApprovalStatus="UNAPPROVED",
             **{f"StructureSet{part}": value for part, value in _MOMENT.items()},
             ReferencedFrameOfReferenceSequence=[item(FrameOfReferenceUID=frame, RTReferencedStudySequence=[study])],
-            StructureSetROISequence=[item(ROINumber=n, ReferencedFrameOfReferenceUID=frame, ROIName=name,
-                                          ROIGenerationAlgorithm="") for n, (name, _) in numbered],
-            ROIContourSequence=[item(ROIDisplayColor=colour, ContourSequence=list(_contours(mask, ct, images)),
-                                     ReferencedROINumber=n)
-                                for (n, (_, mask)), colour in zip(numbered, colours, strict=True) if mask.any()],
-            RTROIObservationsSequence=[item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="",
-                                            RTROIInterpretedType=_type(name)) for n, (name, _) in numbered])
+            StructureSetROISequence=[
+                item(ROINumber=n, ReferencedFrameOfReferenceUID=frame, ROIName=name, ROIGenerationAlgorithm="")
+                for n, (name, _) in numbered
+            ],
+            ROIContourSequence=[
+                item(ROIDisplayColor=colour, ContourSequence=list(_contours(mask, ct, images)), ReferencedROINumber=n)
+                for (n, (_, mask)), colour in zip(numbered, colours, strict=True)
+                if mask.any()
+            ],
+            RTROIObservationsSequence=[
+                item(ObservationNumber=n, ReferencedROINumber=n, ROIInterpreter="", RTROIInterpretedType=_type(name))
+                for n, (name, _) in numbered
+            ],
+        )
 
     def plan(self) -> Dataset:
         return self.dataset(
-            RT_PLAN, self.uid("plan"), "RTPLAN", "plan series", SeriesNumber=3, OperatorsName="",
-            RTPlanLabel="Made up", RTPlanGeometry="PATIENT", ApprovalStatus="UNAPPROVED",
+            RT_PLAN,
+            self.uid("plan"),
+            "RTPLAN",
+            "plan series",
+            SeriesNumber=3,
+            OperatorsName="",
+            RTPlanLabel="Made up",
+            RTPlanGeometry="PATIENT",
+            ApprovalStatus="UNAPPROVED",
             **{f"RTPlan{part}": value for part, value in _MOMENT.items()},
-            ReferencedStructureSetSequence=[_reference(RT_STRUCTURES, self.uid("structures"))])
+            ReferencedStructureSetSequence=[_reference(RT_STRUCTURES, self.uid("structures"))],
+        )
 
     def dose(self, dose: Scan) -> Dataset:
         return self.dataset(
-            RT_DOSE, self.uid("dose"), "RTDOSE", "dose series", SeriesNumber=4, OperatorsName="", InstanceNumber=1,
+            RT_DOSE,
+            self.uid("dose"),
+            "RTDOSE",
+            "dose series",
+            SeriesNumber=4,
+            OperatorsName="",
+            InstanceNumber=1,
             **dose_elements(dose.array, dose.spacing, dose.origin),
-            ReferencedRTPlanSequence=[_reference(RT_PLAN, self.uid("plan"))])
+            ReferencedRTPlanSequence=[_reference(RT_PLAN, self.uid("plan"))],
+        )
 
 
 def _contours(mask: np.ndarray, ct: Scan, images: Sequence[str]) -> Iterable[Dataset]:
     x, y, z = ct.origin
     for k in np.flatnonzero(mask.any((1, 2))):
         for line in outlines(mask[k]):
-            points = np.column_stack((x + line[:, 0] * ct.spacing[2], y + line[:, 1] * ct.spacing[1],
-                                      np.full(len(line), z + k * ct.spacing[0])))
-            contour = item(ContourImageSequence=[_image(images[k])], ContourGeometricType="CLOSED_PLANAR",
-                           NumberOfContourPoints=len(line))
+            points = np.column_stack(
+                (
+                    x + line[:, 0] * ct.spacing[2],
+                    y + line[:, 1] * ct.spacing[1],
+                    np.full(len(line), z + k * ct.spacing[0]),
+                )
+            )
+            contour = item(
+                ContourImageSequence=[_image(images[k])],
+                ContourGeometricType="CLOSED_PLANAR",
+                NumberOfContourPoints=len(line),
+            )
             set_decimals(contour, "ContourData", points)
             yield contour
 

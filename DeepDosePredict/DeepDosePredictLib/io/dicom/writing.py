@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ... import __version__
-from ...core.errors import CaseError
+from ...errors import CaseError
 from ..atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -33,8 +33,14 @@ def new_dataset(sop_class: str, uid: str, modality: str, shared: Mapping[str, st
     dataset.preamble = b"\0" * 128
     if int(pydicom.__version__.partition(".")[0]) < 3:  # later versions take both from the transfer syntax
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
-    common = {"SpecificCharacterSet": "ISO_IR 192", "SOPClassUID": sop_class, "SOPInstanceUID": uid,
-              "Modality": modality, "Manufacturer": MANUFACTURER, "SoftwareVersions": __version__}
+    common = {
+        "SpecificCharacterSet": "ISO_IR 192",
+        "SOPClassUID": sop_class,
+        "SOPInstanceUID": uid,
+        "Modality": modality,
+        "Manufacturer": MANUFACTURER,
+        "SoftwareVersions": __version__,
+    }
     for keyword, value in {**common, **shared, **elements}.items():
         setattr(dataset, keyword, value)
     return dataset
@@ -70,8 +76,9 @@ def set_decimals(dataset: Dataset, keyword: str, values: np.ndarray) -> None:
     data = "\\".join(f"{value:.4f}" for value in np.ravel(values).tolist()).encode()
     data += b" " * (len(data) % 2)
     tag = pydicom.tag.Tag(keyword)
-    dataset[tag] = pydicom.dataelem.RawDataElement(tag, "DS" if len(data) < 2**16 else "UN", len(data), data, 0, False,
-                                                   True)
+    dataset[tag] = pydicom.dataelem.RawDataElement(
+        tag, "DS" if len(data) < 2**16 else "UN", len(data), data, 0, False, True
+    )
 
 
 def image_elements(shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float], **elements) -> dict:
@@ -82,11 +89,20 @@ def image_elements(shape: Sequence[int], spacing: Sequence[float], origin: Seque
         spacing: (k, j, i) in mm.
         origin: (x, y, z) LPS of the first pixel's centre.
     """
-    return {"Rows": shape[-2], "Columns": shape[-1], "PixelSpacing": decimals(spacing[1:]),
-            "SliceThickness": decimals(spacing[:1])[0], "ImagePositionPatient": decimals(origin),
-            "ImageOrientationPatient": ["1", "0", "0", "0", "1", "0"], "SamplesPerPixel": 1,
-            "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 16, "BitsStored": 16, "HighBit": 15,
-            **elements}
+    return {
+        "Rows": shape[-2],
+        "Columns": shape[-1],
+        "PixelSpacing": decimals(spacing[1:]),
+        "SliceThickness": decimals(spacing[:1])[0],
+        "ImagePositionPatient": decimals(origin),
+        "ImageOrientationPatient": ["1", "0", "0", "0", "1", "0"],
+        "SamplesPerPixel": 1,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "BitsAllocated": 16,
+        "BitsStored": 16,
+        "HighBit": 15,
+        **elements,
+    }
 
 
 def dose_elements(dose: np.ndarray, spacing: Sequence[float], origin: Sequence[float]) -> dict:
@@ -94,9 +110,19 @@ def dose_elements(dose: np.ndarray, spacing: Sequence[float], origin: Sequence[f
     scaling = decimals([max(float(dose.max()), 1e-3) / 65535])[0]
     stored = np.clip(np.rint(np.asarray(dose, np.float64) / float(scaling)), 0, 65535).astype("<u2")
     return image_elements(
-        dose.shape, spacing, origin, NumberOfFrames=dose.shape[0], FrameIncrementPointer=0x3004000C,
-        PixelRepresentation=0, GridFrameOffsetVector=decimals(np.arange(len(dose)) * spacing[0]), DoseUnits="GY",
-        DoseType="PHYSICAL", DoseSummationType="PLAN", DoseGridScaling=scaling, PixelData=stored.tobytes())
+        dose.shape,
+        spacing,
+        origin,
+        NumberOfFrames=dose.shape[0],
+        FrameIncrementPointer=0x3004000C,
+        PixelRepresentation=0,
+        GridFrameOffsetVector=decimals(np.arange(len(dose)) * spacing[0]),
+        DoseUnits="GY",
+        DoseType="PHYSICAL",
+        DoseSummationType="PLAN",
+        DoseGridScaling=scaling,
+        PixelData=stored.tobytes(),
+    )
 
 
 def _pydicom():

@@ -1,0 +1,127 @@
+"""The `deepdose` command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .. import __version__
+from ..device_names import DEVICES
+from ..errors import DeepDoseError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="deepdose: %(message)s")
+    try:
+        return _run(options)
+    except DeepDoseError as error:
+        print(f"deepdose: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"deepdose: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("deepdose: stopped; what is finished is kept", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    # Not at the top: PyTorch takes seconds to import, and help and mistyped arguments need not wait for it.
+    from ..device import keep_freed_memory
+    from . import commands
+
+    keep_freed_memory()
+    return getattr(commands, options.run)(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "deepdose", description="Predict radiotherapy dose for head and neck. Research use only, not for clinical use."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="predict the dose of one patient or of many")
+    predict.add_argument(
+        "input",
+        nargs="+",
+        type=Path,
+        metavar="INPUT",
+        help="patient folder (OpenKBP CSV, DICOM with CT and RTSTRUCT, or ct.nrrd with"
+        " segmentation.seg.nrrd or rois.nrrd), or a folder of patients",
+    )
+    predict.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")
+    predict.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DOSE",
+        help="reference dose instead of the folder's own: .nrrd on its grid, OpenKBP .csv, or for DICOM an RTDOSE file",
+    )
+    predict.add_argument(
+        "--roles",
+        type=Path,
+        metavar="FILE",
+        help="JSON file {role: segment name or names} for segmentations whose names do not tell",
+    )
+    predict.add_argument(
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="patients at a time, each in a process (default: by cores and memory; 1 on a GPU)",
+    )
+    predict.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="predict again what is finished; otherwise a run goes on where the last one stopped",
+    )
+    predict.set_defaults(run="predict")
+
+    score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
+    score.add_argument("patients", type=Path, metavar="PATIENTS")
+    score.add_argument("--predictions", type=Path, metavar="DIR", help="score DIR/PATIENT.csv instead of a model")
+    score.add_argument(
+        "--derived-mask",
+        action="store_true",
+        help="also say what the model loses with dose masks derived from CT and targets",
+    )
+    score.add_argument("--json", type=Path, metavar="FILE", help="write everything to a JSON file")
+    score.set_defaults(run="evaluate")
+
+    for command in (predict, score):
+        command.add_argument("--model", metavar="NAME|FILE", help="an installed model or a .safetensors file")
+        command.add_argument("--device", choices=DEVICES, default="auto")
+        command.add_argument(
+            "--mirror",
+            action=argparse.BooleanOptionalAction,
+            default=None,
+            help="average the plans of the model's planners, and the prediction with that of the mirrored patient",
+        )
+        command.add_argument(
+            "--gantry-angles",
+            default="",
+            metavar="DEGREES",
+            help="of the beams to plan for, such as 0,72,144,216,288 (default: the model's)",
+        )
+
+    models = commands.add_parser("models", help="installed models and their cards")
+    models.set_defaults(run="models")
+
+    phantom = commands.add_parser("phantom", help="write the made-up head-and-neck patient")
+    phantom.add_argument("output", type=Path, metavar="OUT")
+    phantom.add_argument("--dicom", action="store_true", help="as DICOM with CT, RTSTRUCT, RTPLAN and RTDOSE")
+    phantom.set_defaults(run="phantom")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("give a number from 1 on")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""What the subcommands of `deepdose` do; each takes the parsed arguments and returns the exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+from tqdm import tqdm
+
+from ..dvh.metrics import metric_differences
+from ..errors import CaseError, DeepDoseError
+from ..io.atomic import atomic_write
+from ..io.nrrd_case import write_nrrd_case
+from ..io.roles import read_roles
+from ..model.installed import installed_models, model_card, open_model
+from ..model.model_file import read_contract
+from ..model.predictor import Predictor
+from ..phantom.anatomy import head_and_neck_phantom
+from ..phantom.dicom import write_phantom
+from ..planner.gantry_angles import parse_gantry_angles
+from ..report.html import PAGE
+from .cohort import SUMMARY, Job, Settings, check_outputs, predict_cohort, predict_patient, result_key
+from .evaluation import Evaluation, compare_derived_masks, given_predictions, model_predictions
+from .evaluation import evaluate as evaluate_patients
+from .outputs import model_label
+from .sources import CaseSource, find_cases, is_case
+
+
+def predict(options: Namespace) -> int:
+    sources = find_cases(options.input)
+    single = len(sources) == 1 and [sources[0].folder] == options.input
+    if options.reference and not single:
+        raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
+    roles = read_roles(options.roles) if options.roles else None
+    angles = parse_gantry_angles(options.gantry_angles)
+    settings = Settings(options.model, options.device, options.mirror, angles, roles)
+    if not single:
+        return _predict_cohort(sources, settings, options)
+    check_outputs(sources, [options.output])
+    predictor = settings.predictor()
+    # A cohort does not know another reference, so there this result must not count as finished.
+    job = Job(sources[0], options.output, "" if options.reference else result_key(sources[0], predictor, roles))
+    result = predict_patient(job, predictor, roles, options.reference)
+    print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
+    if result.dose_error is not None:
+        print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
+    for warning in result.warnings:
+        print(f"  warning: {warning}")
+    return 0
+
+
+def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: Namespace) -> int:
+    """1 if any patient failed."""
+    with tqdm(total=len(sources), desc="Predicting", unit="patient") as progress:
+
+        def report(patient: str, error: str | None) -> None:
+            if error:
+                tqdm.write(f"deepdose: {patient}: {error}", file=sys.stderr)
+            progress.update()
+
+        cohort = predict_cohort(
+            sources,
+            options.output,
+            settings,
+            title=options.input[0].resolve().name,
+            n_workers=options.jobs,
+            overwrite=options.overwrite,
+            report=report,
+        )
+    kept = f" ({cohort.n_kept} of them earlier)" * bool(cohort.n_kept)
+    print(
+        f"{len(cohort.results)} of {len(sources)} patients predicted{kept}, {len(cohort.failures)} failed;"
+        f" summary in {options.output / SUMMARY}, report in {options.output / PAGE}"
+    )
+    return 1 if cohort.failures else 0
+
+
+def evaluate(options: Namespace) -> int:
+    if not options.patients.is_dir() or is_case(options.patients):
+        raise CaseError(f"{options.patients}: give a folder of OpenKBP patient folders")
+    if options.predictions and (options.model or options.derived_mask):
+        raise DeepDoseError("--predictions goes without --model and --derived-mask")
+    if options.predictions:
+        predict, label = given_predictions(options.predictions), f"predictions in {options.predictions}"
+    else:
+        predictor = Predictor(
+            open_model(options.model), options.device, options.mirror, parse_gantry_angles(options.gantry_angles)
+        )
+        predict, label = model_predictions(predictor), _evaluated_label(predictor)
+    progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
+    result = evaluate_patients(options.patients, predict, label, progress)
+    _print_evaluation(result)
+    if options.derived_mask:
+        masks = compare_derived_masks(options.patients, predictor, progress)
+        given, derived = (mean(getattr(one, key) for one in masks) for key in ("given", "derived"))
+        print(
+            f"inside the common mask: {given:.4f} Gy with the given masks, {derived:.4f} Gy with derived ones"
+            f" ({derived - given:+.4f} Gy)"
+        )
+    if options.json:
+        with atomic_write(options.json) as file:
+            file.write(json.dumps(result.to_dict(), indent=1).encode())
+    return 0
+
+
+def _evaluated_label(predictor: Predictor) -> str:
+    return model_label(predictor.model) + (", mirrored" if predictor.mirror else "")
+
+
+def _print_evaluation(result: Evaluation) -> None:
+    content = result.to_dict()
+    print(f"{'patient':<12} {'dose error':>10} {'DVH error':>10}   [Gy]")
+    for score in result.scores:
+        print(f"{score.name:<12} {score.dose_error:>10.3f} {score.dvh_error:>10.3f}")
+    print(f"\n{'structure':<14} {'metric':<9} {'mean |difference|':>18} {'patients':>9}")
+    differences: dict[tuple[str, str], list[float]] = {}
+    for score in result.scores:
+        for roi, metrics in score.reference.items():
+            for name in metrics:
+                one = {roi: {name: metrics[name]}}
+                differences.setdefault((roi, name), []).extend(metric_differences(one, score.predicted))
+    for (roi, name), values in sorted(differences.items()):
+        print(f"{roi:<14} {name:<9} {sum(values) / len(values):>18.3f} {len(values):>9}")
+    print(f"\n{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
+    print(f"dose score {content['dose_score']:.4f} Gy")
+    print(f"DVH score  {content['dvh_score']:.4f} Gy")
+
+
+def models(_: Namespace) -> int:
+    for path in installed_models():
+        print(_describe(path))
+    return 0
+
+
+def _describe(path: Path) -> str:
+    contract = read_contract(path)
+    scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f} Gy" for name, value in contract.validation.items())
+    lines = [
+        f"{contract.name} {contract.version}  ({path}, {path.stat().st_size / 1e6:.1f} MB)",
+        f"  channels: {', '.join(contract.channels.names)}",
+        f"  grid {'x'.join(map(str, contract.grid))}, prescription {contract.channels.prescription:g} Gy,"
+        f" {'mirrored by default' if contract.mirror else 'single pass'}",
+        f"  trained on {contract.training_data}",
+        f"  validation: {scores or 'not recorded'}",
+    ]
+    if card := model_card(path):
+        lines += ["", *(f"  {line}".rstrip() for line in card.splitlines())]
+    return "\n".join([*lines, ""])
+
+
+def phantom(options: Namespace) -> int:
+    if options.dicom:
+        write_phantom(options.output)
+    else:
+        write_nrrd_case(options.output, head_and_neck_phantom())
+    print(f"Phantom written to {options.output}")
+    return 0

@@ -1,0 +1,1 @@
+"""DVHs: the official metrics, DVHs as SlicerRT defines them, and clinical goals."""

@@ -1,0 +1,306 @@
+"""DeepDoseNet: ResNet and dilated DenseNet 3D U-Net that maps input channels to dose."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+STRIDE = 16
+"""Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
+
+NORMS = ("batch", "group", "masked", "instance", "none")
+
+
+def network_padding(extent: Sequence[int]) -> list[int]:
+    """What `functional.pad` adds at the upper ends of a volume (..., K, J, I) for multiples of `STRIDE`."""
+    return [length for n in reversed(extent) for length in (0, -n % STRIDE)]
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What DeepDoseNet's paper leaves open, and the variants under study.
+
+    Attributes:
+        in_channels: number of input channels (the length of the model's channel list).
+        widths: feature channels of the three encoder levels (1/2, 1/4 and 1/8 of the input resolution); the decoder
+            mirrors them. Not published; 32/64/128 gives 5.4 M parameters.
+        growth: channels that each dilated convolution adds to the dense block. Not published.
+        dilations: dilation of each of the five convolutions of the dense block. The paper names 1, 2, 5, 9 for five
+            layers; the fifth is taken as 1, which smooths the gridding that the large dilations leave.
+        head_channels: channels of the last transposed convolution, before the final 1x1x1 convolution.
+        norm: "batch" as published, "group", "masked" (group norm whose statistics leave out what lies outside the dose
+            mask, so that neither crop nor padding changes them), "instance" or "none".
+        group_size: channels per group when `norm` is "group" or "masked".
+        mask_channel: input channel that holds the dose mask, for "masked".
+        full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
+            [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
+            detail that no skip brings back.
+        dropout: share of the dense block's channels that are dropped in training.
+        base_channel: input channel, in units of the output, that the network corrects: it is added to the last layer's
+            output before the ReLU. None as published.
+        pooling: the network may work on inputs averaged over cells of so many voxels along every axis; its dose is
+            interpolated back. 1 as published.
+        detail_channel: input channel, in units of the output, whose detail goes with a dose from pooled inputs: what it
+            loses itself when it is averaged and interpolated back.
+        slope: of the ReLUs below zero. 0 as published; above it they cannot die, as they may where a base is good.
+    """
+
+    in_channels: int = 12
+    widths: tuple[int, int, int] = (32, 64, 128)
+    growth: int = 64
+    dilations: tuple[int, ...] = (1, 2, 5, 9, 1)
+    head_channels: int = 16
+    norm: str = "batch"
+    group_size: int = 8
+    full_resolution_channels: int = 0
+    dropout: float = 0.0
+    mask_channel: int = -1
+    base_channel: int | None = None
+    pooling: int = 1
+    detail_channel: int | None = None
+    slope: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "widths", tuple(self.widths))
+        object.__setattr__(self, "dilations", tuple(self.dilations))
+        if len(self.widths) != 3 or not 0 < len(self.dilations) <= 16:
+            raise ValueError("DeepDoseNet needs three widths and 1 to 16 dilations")
+        counts = (self.in_channels, *self.widths, self.growth, *self.dilations, self.head_channels, self.group_size)
+        if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts):
+            raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")
+        if not (isinstance(self.full_resolution_channels, int) and 0 <= self.full_resolution_channels <= 4096):
+            raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
+        if not -self.in_channels <= self.mask_channel < self.in_channels:
+            raise ValueError(f"mask_channel must be one of the {self.in_channels} input channels: {self}")
+        for name in ("base_channel", "detail_channel"):
+            channel = getattr(self, name)
+            if channel is not None and not (isinstance(channel, int) and 0 <= channel < self.in_channels):
+                raise ValueError(f"{name} must be one of the {self.in_channels} input channels: {self}")
+        if self.pooling not in (1, 2, 4) or (self.pooling == 1 and self.detail_channel is not None):
+            raise ValueError(f"pooling must be 1, or 2 or 4 with or without a detail_channel: {self}")
+        if not 0 <= self.slope < 1:
+            raise ValueError(f"slope must be from 0 to below 1, not {self.slope}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
+
+    def to_dict(self) -> dict:
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """Group norm with mean and variance over the voxels of a mask only; all voxels are normalised with them."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, K, J, I), mask (B, 1, K, J, I) of 0 and 1."""
+        b, c = x.shape[:2]
+        with torch.autocast(x.device.type, enabled=False):
+            values, weights = x.float().flatten(2), mask.float().flatten(2)
+            weights = (weights / weights.sum(2, keepdim=True).clamp(min=1)).mT
+            moments = torch.cat((values @ weights, values.square() @ weights), 2)
+            mean, square = moments.view(b, self.num_groups, -1, 2).mean(2).unbind(2)
+            scale = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
+            scale, mean = (v.repeat_interleave(c // self.num_groups, 1) for v in (scale, mean))
+            scale = scale * self.weight
+            shift = self.bias - mean * scale
+        return torch.addcmul(shift[..., None, None, None], x, scale[..., None, None, None]).to(x.dtype)
+
+
+def _norm(config: NetworkConfig, channels: int) -> nn.Module:
+    groups = max(1, channels // config.group_size)
+    if config.norm == "batch":
+        return nn.BatchNorm3d(channels)
+    if config.norm == "group":
+        return nn.GroupNorm(groups, channels)
+    if config.norm == "masked":
+        return MaskedGroupNorm(groups, channels)
+    if config.norm == "instance":
+        return nn.InstanceNorm3d(channels, affine=True)
+    return nn.Identity()
+
+
+class Conv3d(nn.Conv3d):
+    """A convolution that predicts twice as fast on the CPU.
+
+    PyTorch leaves float32 convolutions of a single case with few channels or voxels (up to 20480 along its first four
+    axes) to a slow path of its own; without gradients oneDNN can be asked directly.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        direct = (
+            x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and not torch.is_grad_enabled()
+            and not torch.is_autocast_enabled("cpu")
+            and torch.backends.mkldnn.is_available()
+            and hasattr(torch, "mkldnn_convolution")
+        )
+        if not direct:
+            return super().forward(x)
+        return torch.mkldnn_convolution(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
+        )
+
+
+class ConvNormReLU(nn.Sequential):
+    """A 3x3x3 convolution with normalisation and ReLU."""
+
+    def __init__(self, config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1):
+        bias = config.norm == "none"
+        super().__init__(
+            Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=bias),
+            _norm(config, n_out),
+            nn.LeakyReLU(config.slope, inplace=True),
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """mask: (B, 1, K, J, I) at the resolution of the output, for masked norm."""
+        convolution, norm, relu = self
+        x = convolution(x)
+        return relu(norm(x) if mask is None else norm(x, mask))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3x3 convolutions, each followed by normalisation and ReLU, added to a shortcut.
+
+    The shortcut is the identity, or a 1x1x1 convolution where the number of channels changes.
+    """
+
+    def __init__(self, config: NetworkConfig, n_in: int, n_out: int):
+        super().__init__()
+        self.body = nn.ModuleList((ConvNormReLU(config, n_in, n_out), ConvNormReLU(config, n_out, n_out)))
+        self.shortcut = nn.Identity() if n_in == n_out else Conv3d(n_in, n_out, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        first, second = self.body
+        return second(first(x, mask), mask) + self.shortcut(x)
+
+
+class DenseDilatedBlock(nn.Module):
+    """Multiscale feature aggregation: densely connected dilated convolutions; each sees all earlier features."""
+
+    def __init__(self, config: NetworkConfig, n_in: int):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            ConvNormReLU(config, n_in + i * config.growth, config.growth, dilation)
+            for i, dilation in enumerate(config.dilations)
+        )
+        self.dropout = nn.Dropout3d(config.dropout)
+        self.out_channels = n_in + len(config.dilations) * config.growth
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        # PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients for volumes of two slices.
+        flat = x.device.type == "cpu" and min(x.shape[2:]) <= 2
+        with torch.autocast(x.device.type, enabled=False) if flat else contextlib.nullcontext():
+            features = [x.float() if flat else x]
+            for layer in self.layers:
+                features.append(self.dropout(layer(torch.cat(features, 1), mask)))
+            return torch.cat(features, 1)
+
+
+class DeepDoseNet(nn.Module):
+    """DeepDoseNet (Soomro et al. 2021, figure 2a).
+
+    Input (B, C, K, J, I) with every extent a multiple of 16; output (B, 1, K, J, I), dose >= 0 in units of the
+    highest prescription. Encoder: 3x3x3 stem with stride 2, then three residual blocks, each followed by 2x2x2 max
+    pooling. Dense dilated block at 1/16 resolution. Decoder: four 2x2x2 stride-2 transposed convolutions with three
+    residual blocks and the U-Net's skips; a final 1x1x1 convolution and ReLU.
+    """
+
+    def __init__(self, config: NetworkConfig):
+        super().__init__()
+        self.config = config
+        w = config.widths
+        self.stem = ConvNormReLU(config, config.in_channels, w[0], stride=2)
+        self.encoder = nn.ModuleList(ResidualBlock(config, a, b) for a, b in pairwise((w[0], *w)))
+        self.pool = nn.MaxPool3d(2)
+        self.aggregation = DenseDilatedBlock(config, w[2])
+        below = (self.aggregation.out_channels, w[2], w[1])
+        levels = w[::-1]
+        self.up = nn.ModuleList(nn.ConvTranspose3d(a, b, 2, 2) for a, b in zip(below, levels, strict=True))
+        self.decoder = nn.ModuleList(ResidualBlock(config, 2 * b, b) for b in levels)
+        self.up_full = nn.ConvTranspose3d(w[0], config.head_channels, 2, 2)
+        n = config.head_channels
+        self.full_resolution = None
+        if config.full_resolution_channels:
+            self.full_resolution = ConvNormReLU(config, n + config.in_channels, config.full_resolution_channels)
+            n = config.full_resolution_channels
+        self.head = Conv3d(n, 1, 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.config.base_channel is None:
+            # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
+            nn.init.normal_(self.head.weight, std=0.01)
+            nn.init.constant_(self.head.bias, 0.3)
+        else:
+            # Random corrections of a good base are worse than none: training may first switch all features off.
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if any(n % STRIDE for n in x.shape[2:]):
+            raise ValueError(f"DeepDoseNet needs extents in multiples of {STRIDE}, not {tuple(x.shape[2:])}")
+        if self.config.pooling == 1:
+            return self.dose(x)
+        pooled = F.avg_pool3d(x, self.config.pooling)
+        k, j, i = pooled.shape[2:]
+        padded = F.pad(pooled, network_padding((k, j, i))).contiguous(memory_format=torch.channels_last_3d)
+        dose = self._interpolated(self.dose(padded)[:, :, :k, :j, :i].float())
+        if self.config.detail_channel is not None:
+            channel = self.config.detail_channel
+            dose = dose + x.narrow(1, channel, 1) - self._interpolated(pooled.narrow(1, channel, 1))
+        return torch.relu(dose)
+
+    def _interpolated(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=self.config.pooling, mode="trilinear", align_corners=False)
+
+    def dose(self, x: Tensor) -> Tensor:
+        """Dose (B, 1, K, J, I) at the resolution of inputs (B, C, K, J, I) that are averaged already."""
+        masks = self._masks(x)
+        features, skips = self.stem(x, masks[1]), []
+        for block, mask in zip(self.encoder, masks[1:], strict=False):
+            features = block(features, mask)
+            skips.append(features)
+            features = self.pool(features)
+        features = self.aggregation(features, masks[4])
+        for up, block, mask in zip(self.up, self.decoder, masks[3:0:-1], strict=True):
+            features = block(torch.cat((up(features), skips.pop()), 1), mask)
+        features = self.up_full(features)
+        if self.full_resolution is not None:
+            features = self.full_resolution(torch.cat((features, x), 1), masks[0])
+        output = self.head(features)
+        if self.config.base_channel is not None:
+            output = output.float() + x.narrow(1, self.config.base_channel, 1)
+        return torch.relu(output)
+
+    def _masks(self, x: Tensor) -> list[Tensor | None]:
+        """The dose mask at full, 1/2, 1/4, 1/8 and 1/16 resolution, for masked norm: voxels that hold any of it."""
+        if self.config.norm != "masked":
+            return [None] * 5
+        masks = [x.narrow(1, self.config.mask_channel % x.shape[1], 1).contiguous()]
+        for _ in range(4):
+            masks.append(self.pool(masks[-1]))
+        return masks
+
+
+class Ensemble(nn.Module):
+    """The mean of networks that were trained independently; input and output as theirs."""
+
+    def __init__(self, configs: Sequence[NetworkConfig]):
+        super().__init__()
+        self.members = nn.ModuleList(map(DeepDoseNet, configs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(member(x).float() for member in self.members) / len(self.members)

@@ -1,0 +1,201 @@
+"""Prediction: a Case and a model give a dose."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..device import autocast_dtype, select_device
+from ..errors import ModelError
+from ..patient.case import Case, dose_box
+from ..patient.roi_mask import RoiMask, to_tensor
+from ..patient.rois import prescription
+from ..planner.gantry_angles import same_angles
+from ..planner.planner import Delivery
+from .channels import build_channels, plan_patient, target_slots
+from .model_file import Model
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A predicted dose with its circumstances.
+
+    Attributes:
+        dose: (K, J, I) float32 Gy, >= 0, zero outside the case's dose mask.
+        seconds: time from Case to dose.
+        device: where the network ran, e.g. "cpu" or "cuda".
+        warnings: what the user should know before trusting the dose, in words.
+    """
+
+    dose: np.ndarray
+    seconds: float
+    device: str
+    warnings: tuple[str, ...] = ()
+
+
+class Predictor:
+    """Runs one model on one device.
+
+    Args:
+        model: from `load_model`.
+        device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
+            device computes fast in it.
+        mirror: average with the prediction of the mirrored patient (a second pass of the network), and the plan with
+            those of the planner's partners; None takes the model's default.
+        gantry_angles: of the beams to plan for, in degrees, for a model that takes them; None takes those it was
+            trained with. ModelError for a model that takes none.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        device: str = "auto",
+        mirror: bool | None = None,
+        gantry_angles: Sequence[float] | None = None,
+    ):
+        self.model = model
+        self.channels = model.contract.channels
+        if gantry_angles is not None:
+            if not self.channels.gantry_angles:
+                raise ModelError(f"model {model.contract.name} {model.contract.version} takes no gantry angles")
+            self.channels = replace(self.channels, gantry_angles=gantry_angles)
+        self.mirror = model.contract.mirror if mirror is None else mirror
+        self._move_to(select_device(device))
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device = device
+        network = self.model.network if device.type == "cpu" else copy.deepcopy(self.model.network)
+        self.network = network.to(device, memory_format=torch.channels_last_3d)
+
+    def predict(self, case: Case, any_prescription: bool = False) -> Prediction:
+        """Predict a dose; ModelError if the case lacks what the model needs.
+
+        The network sees the bounding box of the dose mask only. Out of memory on a GPU moves the predictor to the CPU
+        for good and says so in the warnings.
+
+        Args:
+            any_prescription: serve prescriptions that the model was not trained on, too, with a warning: PTVs go into
+                the nearest channels and the dose is scaled by the highest prescription. Without it they are refused.
+        """
+        start = time.perf_counter()
+        warnings = [*case.notes, *self.check(case, any_prescription)]
+        box = dose_box(case.dose_mask)
+        try:
+            inside = self._run(case, box)
+        except RuntimeError as error:
+            if self.device.type == "cpu" or not _is_out_of_memory(error):
+                raise
+            warnings.append(f"{self.device.type} ran out of memory; the dose was computed on the CPU instead")
+            log.warning("%s: %s", case.name, warnings[-1])
+            self._move_to(torch.device("cpu"))
+            inside = self._run(case, box)
+        dose = np.zeros(case.shape, np.float32)
+        dose[box] = inside
+        return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings))
+
+    def check(self, case: Case, any_prescription: bool = False) -> list[str]:
+        """Warnings about a case; ModelError if the model cannot serve it at all."""
+        contract = self.model.contract
+        spec = contract.channels
+        if case.shape != contract.grid:
+            raise ModelError(f"{case.name}: the grid is {case.shape}, model {contract.name} needs {contract.grid}")
+        targets = case.targets()
+        warnings = self._check_prescriptions(case.name, targets, any_prescription)
+        for target in targets:
+            mask = case.rois[target]
+            outside = np.count_nonzero(mask & ~case.dose_mask) / np.count_nonzero(mask)
+            if outside > 0.01:
+                warnings.append(f"{outside:.0%} of {target} lies outside the dose mask and gets no dose")
+        present = case.rois.present()
+        if missing := [roi for roi in spec.rois() if prescription(roi) is None and roi not in present]:
+            warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
+        if not same_angles(self.channels.gantry_angles, spec.gantry_angles):
+            warnings.append(
+                f"beams from {_angles(self.channels.gantry_angles)} degrees; model {contract.name} was"
+                f" trained with {_angles(spec.gantry_angles)}"
+            )
+        return warnings
+
+    def _check_prescriptions(self, name: str, targets: Sequence[str], any_prescription: bool) -> list[str]:
+        contract = self.model.contract
+        spec = contract.channels
+        known = [roi for roi in spec.rois() if prescription(roi)]
+        highest = max(targets, key=prescription)
+        unknown = [target for target in targets if target not in known]
+        if prescription(highest) == spec.prescription and not unknown:
+            return []
+        if any_prescription:
+            return [
+                f"model {contract.name} was trained on {_levels(known)} Gy, not {_levels(targets)} Gy;"
+                f" the dose is scaled to {prescription(highest):g} Gy"
+            ]
+        if prescription(highest) != spec.prescription:
+            raise ModelError(
+                f"{name}: no PTV{spec.prescription:g} (the highest with voxels is {highest}); model"
+                f" {contract.name} was trained with a highest prescription of {spec.prescription:g} Gy"
+            )
+        raise ModelError(f"{name}: model {contract.name} knows no {', '.join(unknown)}; it takes {', '.join(known)}")
+
+    def _run(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """Dose in Gy inside the box."""
+        ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
+        bits = to_tensor(case.rois.bits[box])[None].to(self.device)
+        mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
+        spec = self.channels
+        slots = target_slots(case.targets(), spec)
+        delivery = self._delivery(case, box)
+        beams = torch.zeros_like(ct, dtype=torch.float32)
+        if delivery:
+            beams[0] = torch.from_numpy(delivery.planned)
+        spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
+        channels = build_channels(ct, bits, case.rois.names, mask, spec, slots, spacing, beams)
+        output = self._network(channels)
+        if self.mirror:
+            output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
+        dose = (output[0].clamp(min=0) * mask[0]).cpu().numpy()
+        if not np.isfinite(dose).all():
+            raise ModelError(
+                f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
+                f" {self.device.type}; try device 'cpu'"
+            )
+        contract = self.model.contract
+        if delivery and (contract.deliverable or contract.planned):
+            dose = delivery.blended(dose, contract.deliverable, contract.planned)
+        return dose * max(map(prescription, slots))
+
+    def _delivery(self, case: Case, box: tuple[slice, slice, slice]) -> Delivery | None:
+        """What the model's beams can deliver; None without beams, and where no PTV lies in the dose mask."""
+        if not self.channels.gantry_angles:
+            return None
+        rois = RoiMask(case.rois.bits[box], case.rois.names)
+        patient = plan_patient(case.ct[box], rois, case.dose_mask[box], case.spacing)
+        if not patient.plannable:
+            return None
+        return Delivery(self.model.planner, patient, self.channels.gantry_angles, partners=self.mirror)
+
+    def _network(self, channels: Tensor) -> Tensor:
+        """(1, C, K, J, I) to (1, K, J, I) float32."""
+        dtype = autocast_dtype(self.device)
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
+            return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
+
+
+def _levels(targets: Sequence[str]) -> str:
+    return "/".join(f"{level:g}" for level in sorted(map(prescription, targets), reverse=True))
+
+
+def _angles(angles: Sequence[float]) -> str:
+    return ", ".join(f"{angle:g}" for angle in sorted(angle % 360 for angle in angles))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()

@@ -1,0 +1,113 @@
+"""What a finished prediction left behind, as result.json in the patient's output folder.
+
+It is written last, so a folder with a readable one is complete. Runs over a cohort know by it what is finished, and
+summary and report are built from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import CaseError
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A DVH metric of a structure, in `unit`; `reference` is None where there is no reference dose."""
+
+    structure: str
+    metric: str
+    unit: str
+    reference: float | None
+    predicted: float
+
+    @property
+    def difference(self) -> float | None:
+        """Predicted - reference."""
+        return None if self.reference is None else self.predicted - self.reference
+
+
+@dataclass(frozen=True)
+class Result:
+    """One prediction.
+
+    Attributes:
+        patient: name.
+        key: hash of model, inputs and options; two results with one key are the same.
+        model: name and version.
+        model_sha256: hash of the model file.
+        version: of this program.
+        finished: date and time, ISO 8601 with time zone.
+        seconds: from Case to dose.
+        device: where the network ran.
+        warnings: what to know before trusting the dose, in words.
+        dose_error, dvh_error: against the reference dose in Gy, None without one.
+        metrics: of every structure with voxels.
+        files: {name: bytes} of the other files in the folder.
+    """
+
+    patient: str
+    key: str
+    model: str
+    model_sha256: str
+    version: str
+    finished: str
+    seconds: float
+    device: str
+    warnings: Sequence[str]
+    dose_error: float | None
+    dvh_error: float | None
+    metrics: Sequence[MetricValue]
+    files: dict[str, int]
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Result:
+        """ValueError, TypeError or KeyError for what `to_json` did not write."""
+        content = json.loads(text)
+        result = cls(
+            **{
+                **content,
+                "metrics": tuple(MetricValue(**entry) for entry in content["metrics"]),
+                "warnings": tuple(map(str, content["warnings"])),
+            }
+        )
+        words = (
+            result.patient,
+            result.key,
+            result.model,
+            result.model_sha256,
+            result.version,
+            result.finished,
+            result.device,
+            *(word for m in result.metrics for word in (m.structure, m.metric, m.unit)),
+        )
+        numbers = (result.seconds, *result.files.values(), *(m.predicted for m in result.metrics))
+        optional = (result.dose_error, result.dvh_error, *(m.reference for m in result.metrics))
+        if not (
+            all(isinstance(word, str) for word in words)
+            and all(isinstance(n, int | float) for n in numbers)
+            and all(n is None or isinstance(n, int | float) for n in optional)
+        ):
+            raise ValueError("values of the wrong type")
+        return result
+
+
+def read_result(folder: str | Path) -> Result:
+    """The result in an output folder; CaseError if there is none, or a file that it names is not there in full."""
+    path = Path(folder) / RESULT
+    try:
+        result = Result.from_json(path.read_bytes())
+        missing = [name for name, size in result.files.items() if (path.parent / name).stat().st_size != size]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CaseError(f"{path}: not a finished result ({error}); predict again") from error
+    if missing:
+        raise CaseError(f"{path}: {', '.join(missing)} changed since; predict again")
+    return result

@@ -1,0 +1,179 @@
+"""Training configurations: YAML files checked against the fields below."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Folders of OpenKBP patients, and where their compact cache is kept. Relative to the current folder."""
+
+    train: str
+    validation: str
+    cache: str = "cache"
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """`adam` (weight decay as an L2 term, as in the DeepDoseNet paper) or `adamw`."""
+
+    name: str = "adamw"
+    lr: float = 2e-3
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the run.
+
+    `constant`; `onecycle`; or `trapezoid`: a linear rise, a plateau, and a linear fall to zero over the last
+    `decay_fraction` of all steps. On the plateau the number of epochs may still be changed and the run resumed,
+    with the same result as a run planned so from the start.
+    """
+
+    name: str = "onecycle"
+    warmup_fraction: float = 0.3
+    warmup_steps: int = 300
+    decay_fraction: float = 0.35
+
+
+@dataclass(frozen=True)
+class AffineConfig:
+    """How patients are stretched, see `augment.Stretch`.
+
+    Attributes:
+        share: of the patients.
+        degrees: standard deviation of an axial turn.
+        along, across: standard deviations of the logarithm of the magnification along the axis and in plane.
+    """
+
+    share: float = 0.0
+    degrees: float = 0.0
+    along: float = 0.0
+    across: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run; see Training/README.md.
+
+    Attributes:
+        loss: terms of `losses.DoseLoss` with their weights.
+        network: arguments of `NetworkConfig` (the number of input channels follows from `channels`).
+        frozen: parts of the network that keep the weights they start with, e.g. [aggregation, decoder.0]: its modules'
+            names. What few patients cannot teach is left as it is.
+        accumulate: batches whose gradients are averaged into one step.
+        ema: decay of the moving average of the weights that is validated and exported; 0 for none.
+        mirror: probability of a left-right flip (left and right organs exchange their names with it).
+        mirror_axial: probability of a head-foot flip; coplanar beams are the same after it.
+        rotate: probability that a patient is turned by a multiple of 40 degrees in the axial plane, see `augment.py`.
+        derived_mask: probability that a patient's dose mask is replaced by one as a clinic would derive it, see
+            `data.derived_masks`.
+        coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
+        affine: by how much patients are stretched, and how many of them.
+        slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
+            coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
+        gantry_angles: of the beams for the channel `beam_dose`, in degrees.
+        planner: file with the planner for that channel: of `train_planner.py`, or a model's. Empty: an untrained one.
+        held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
+            trained without (`train_planner.py --without`). A planner's plans of the patients that taught it are better
+            than of others, and a network may learn to trust them too much.
+        validation_mirror: validate the mean of the prediction and its mirrored prediction.
+        precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
+    """
+
+    name: str
+    data: DataConfig
+    loss: Mapping[str, Any]
+    seed: int = 1
+    epochs: int = 200
+    batch_size: int = 1
+    accumulate: int = 1
+    channels: Sequence[str] = DEFAULT_CHANNELS
+    prescription: float = 70.0
+    gantry_angles: Sequence[float] = ()
+    planner: str = ""
+    held_out_planners: Sequence[str] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
+    frozen: Sequence[str] = ()
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    ema: float = 0.0
+    mirror: float = 0.0
+    mirror_axial: float = 0.0
+    rotate: float = 0.0
+    derived_mask: float = 0.0
+    coarse: bool = False
+    affine: AffineConfig = field(default_factory=AffineConfig)
+    slab: int = 0
+    slab_epochs: int = 0
+    validation_mirror: bool = False
+    validate_every: int = 1
+    precision: str = "auto"
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+
+_NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig, "affine": AffineConfig}
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a YAML configuration; `overrides` are "epochs=3" or "optimizer.lr=1e-4". DeepDoseError names the mistake."""
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise DeepDoseError("not a YAML mapping")
+        for override in overrides:
+            _override(content, override)
+        values = {key: _build(_NESTED[key], value) if key in _NESTED else value for key, value in content.items()}
+        return _build(TrainingConfig, values)
+    except (OSError, yaml.YAMLError, TypeError, ValueError, DeepDoseError) as error:
+        raise DeepDoseError(f"{path}: {error}") from error
+
+
+def _override(content: dict, override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise DeepDoseError(f"{override!r} is not of the form key=value")
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+    value = yaml.safe_load(text)
+    with contextlib.suppress(ValueError):  # YAML 1.1 takes 1e-4 for a string
+        value = float(value) if isinstance(value, str) else value
+    content[last] = value
+
+
+def _build(cls: type, values: Mapping) -> Any:
+    if not isinstance(values, Mapping):
+        raise DeepDoseError(f"expected settings of {cls.__name__}, found {values!r}")
+    known = {f.name: f for f in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise DeepDoseError(f"unknown setting {key!r}; known are {', '.join(known)}")
+        kind = known[key].type
+        if kind in ("int", "float") and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise DeepDoseError(f"{key} must be a number, not {value!r}")
+        if kind == "int" and value != int(value):
+            raise DeepDoseError(f"{key} must be a whole number, not {value!r}")
+    missing = [
+        name
+        for name, f in known.items()
+        if f.default is MISSING and f.default_factory is MISSING and name not in values
+    ]
+    if missing:
+        raise DeepDoseError(f"missing setting {', '.join(missing)}")
+    return cls(**values)

@@ -1,0 +1,305 @@
+"""Patients for training: a compact cache on disk, batches of crops, and samplers that are the same on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import cycle
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
+
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.geometry.body import find_body
+from DeepDosePredictLib.io.atomic import atomic_path
+from DeepDosePredictLib.io.openkbp import read_openkbp
+from DeepDosePredictLib.model.channels import ChannelSpec, rough_plan
+from DeepDosePredictLib.model.model_file import load_planner, planner_hash
+from DeepDosePredictLib.patient.case import Case, dose_box
+from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
+from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS, ROIS
+from DeepDosePredictLib.planner.planner import Planner, untrained_planner
+
+from .configuration import TrainingConfig
+
+CACHED_ROIS = (*ROIS, DOSE_MASK)
+CACHE_VERSION = "4"
+VOLUMES = ("ct", "bits", "dose", "beams")
+AIR_HU = -1000
+MASK_MARGINS_MM = 70.0
+"""Up to where OpenKBP's dose masks reach beyond the targets."""
+
+
+@dataclass(frozen=True)
+class Plans:
+    """What the rough plans of the channel `beam_dose` depend on; without gantry angles there are none.
+
+    Attributes:
+        gantry_angles: in degrees.
+        file: with the planner, or None for an untrained one.
+    """
+
+    gantry_angles: tuple[float, ...] = ()
+    file: Path | None = None
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Plans:
+        return cls(tuple(config.gantry_angles), Path(config.planner) if config.planner else None)
+
+    @classmethod
+    def of_training_patients(cls, config: TrainingConfig) -> list[Plans]:
+        """In turn for one patient after the other: by planners that have not seen them where there are such."""
+        held_out = [cls(tuple(config.gantry_angles), Path(planner)) for planner in config.held_out_planners]
+        return held_out or [cls.of(config)]
+
+    @cached_property
+    def planner(self) -> Planner | None:
+        if not self.gantry_angles:
+            return None
+        return load_planner(self.file) if self.file else untrained_planner()
+
+    @cached_property
+    def kind(self) -> str:
+        """Name of the folder in a cache."""
+        angles = "".join(f"-{angle:g}" for angle in self.gantry_angles)
+        weights = planner_hash(self.planner) if angles and self.file else ""
+        return f"v{CACHE_VERSION}{angles}" + (f"-{weights}" if weights else "")
+
+    def dose(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+        """The plan's dose inside a box, zero where there is no plan."""
+        if not self.gantry_angles:
+            return np.zeros(case.ct[box].shape, np.float32)
+        rois = RoiMask(case.rois.bits[box], case.rois.names)
+        return rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, self.planner, self.gantry_angles)
+
+
+NO_PLANS = Plans()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A patient cropped to the box of the dose mask.
+
+    Attributes:
+        name: patient.
+        ct: (k, j, i) int16 HU.
+        bits: (k, j, i) int16 bit-mask of `CACHED_ROIS`, the dose mask being the last.
+        dose: (k, j, i) float32 Gy.
+        outside: (number of cached ROIs,) int64, voxels of each ROI outside the crop.
+        spacing: (3,) float64 mm.
+        beams: (k, j, i) float16, the rough plan; zero where the channels do not need it.
+    """
+
+    name: str
+    ct: Tensor
+    bits: Tensor
+    dose: Tensor
+    outside: Tensor
+    spacing: Tensor
+    beams: Tensor
+
+    @classmethod
+    def from_case(cls, case: Case, plans: Plans = NO_PLANS) -> Sample:
+        if case.dose is None:
+            raise DeepDoseError(f"{case.name}: no reference dose to train on")
+        box = dose_box(case.dose_mask)
+        masks = {roi: case.rois[roi] if roi in case.rois else np.zeros(case.shape, bool) for roi in ROIS}
+        masks[DOSE_MASK] = case.dose_mask
+        outside = [int(mask.sum() - mask[box].sum()) for mask in masks.values()]
+        return cls(
+            case.name,
+            torch.from_numpy(np.ascontiguousarray(case.ct[box])),
+            to_tensor(RoiMask.encode({name: mask[box] for name, mask in masks.items()}).bits),
+            torch.from_numpy(np.ascontiguousarray(case.dose[box])),
+            torch.tensor(outside),
+            torch.tensor(case.spacing, dtype=torch.float64),
+            torch.from_numpy(plans.dose(case, box)).half(),
+        )
+
+    def save(self, path: Path) -> None:
+        tensors = {key: getattr(self, key) for key in (*VOLUMES, "outside", "spacing")}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, {"name": self.name, "version": CACHE_VERSION, "rois": ",".join(CACHED_ROIS)})
+
+    @classmethod
+    def load(cls, path: Path) -> Sample:
+        with safe_open(path, "pt") as file:
+            return cls(file.metadata()["name"], **{key: file.get_tensor(key) for key in file.keys()})
+
+
+def channel_spec(config: TrainingConfig) -> ChannelSpec:
+    """The channels that a configuration names."""
+    return ChannelSpec(config.channels, prescription=config.prescription, gantry_angles=config.gantry_angles)
+
+
+def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans] = (NO_PLANS,)) -> list[Sample]:
+    """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache.
+
+    A folder that `import_dicom.py` wrote is such a cache itself: its samples are read as they are.
+
+    Args:
+        plans: taken in turn for one patient after the other.
+    """
+    kind = plans[0].kind
+    folder, cache = Path(folder), Path(cache)
+    if len(plans) > 1 and any(folder.glob("v*/*.safetensors")):
+        raise DeepDoseError(
+            f"{folder}: imported with the plans of one planner; held_out_planners take folders of OpenKBP patients only"
+        )
+    if imported := sorted((folder / kind).glob("*.safetensors")):
+        return [Sample.load(path) for path in imported]
+    if any(folder.glob("v*/*.safetensors")):
+        raise DeepDoseError(
+            f"{folder}: imported for other beams, with another planner or by another version; import it"
+            f" again for {kind}"
+        )
+    patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    if not patients:
+        raise DeepDoseError(f"{folder}: no patient folders here")
+    samples = []
+    for patient, plan in zip(tqdm(patients, desc=f"Loading {folder.name}", leave=False), cycle(plans)):
+        path = cache / plan.kind / folder.name / f"{patient.name}.safetensors"
+        if not path.exists():
+            Sample.from_case(read_openkbp(patient), plan).save(path)
+        samples.append(Sample.load(path))
+    return samples
+
+
+def collate(items: Sequence[tuple[int, Sample]]) -> dict:
+    """A batch; crops of different extents are padded at their upper ends with air that lies outside the dose mask."""
+    indices, samples = zip(*items, strict=True)
+    extent = [max(s.ct.shape[axis] for s in samples) for axis in range(3)]
+
+    def stack(key: str, fill: float) -> Tensor:
+        volumes = [getattr(s, key) for s in samples]
+        batch = volumes[0].new_full((len(volumes), *extent), fill)
+        for target, volume in zip(batch, volumes, strict=True):
+            target[tuple(slice(n) for n in volume.shape)] = volume
+        return batch
+
+    return {
+        "index": torch.tensor(indices),
+        "ct": stack("ct", AIR_HU),
+        "bits": stack("bits", 0),
+        "dose": stack("dose", 0.0),
+        "beams": stack("beams", 0.0),
+        "outside": torch.stack([s.outside for s in samples]),
+        "spacing": torch.stack([s.spacing for s in samples]),
+    }
+
+
+def random_slab(batch: dict, slices: int, seed: int, epoch: int) -> dict:
+    """The batch cut to `slices` consecutive axial slices, drawn by seed, epoch and patient; 0 leaves it whole.
+
+    A slab scores its own part of each structure, so no voxel counts as outside.
+    """
+    excess = batch["ct"].shape[1] - slices
+    if not slices or excess <= 0:
+        return batch
+    start = int(np.random.default_rng([seed, epoch, int(batch["index"][0]), 1]).integers(excess + 1))
+    cut = {key: batch[key][:, start : start + slices] for key in VOLUMES}
+    return batch | cut | {"outside": torch.zeros_like(batch["outside"])}
+
+
+def derived_masks(batch: dict, share: float, seed: int, epoch: int) -> dict:
+    """The batch with other dose masks for a share of its cases, drawn by seed, epoch and patient.
+
+    Such a mask is the given one or, as often, the body in the CT, from a random distance below the targets to another
+    one above them; where the given mask ends earlier, so does it. Dose outside the new mask no longer counts.
+    """
+    bits, dose = batch["bits"].clone(), batch["dose"].clone()
+    for n, index in enumerate(batch["index"].tolist()):
+        draw = np.random.default_rng([seed, epoch, index, 2])
+        given = decode(bits[n], CACHED_ROIS.index(DOSE_MASK))
+        targets = torch.stack([decode(bits[n], CACHED_ROIS.index(ptv)) for ptv in PTVS]).any(0)
+        if draw.random() >= share or not targets.any():  # a slab may miss the targets
+            continue
+        margins = draw.uniform(0, MASK_MARGINS_MM, 2) / float(batch["spacing"][n, 0])
+        mask = given.numpy()
+        if draw.random() < 0.5:
+            mask = find_body(batch["ct"][n].numpy(), targets.numpy()) & mask.any((1, 2))[:, None, None] | mask
+        slices = torch.nonzero(targets.any(-1).any(-1)).flatten()
+        where = torch.arange(len(given))
+        near = (where >= slices[0] - round(margins[0])) & (where <= slices[-1] + round(margins[1]))
+        new = torch.from_numpy(mask) & near[:, None, None]
+        bit = 1 << CACHED_ROIS.index(DOSE_MASK)
+        bits[n] = torch.where(new, bits[n] | bit, bits[n] & ~bit)
+        dose[n] *= new
+    return batch | {"bits": bits, "dose": dose}
+
+
+class Patients(Dataset):
+    """Cached patients by index; an item is (index, Sample), changed by `augment(index, Sample)` where one is given."""
+
+    def __init__(self, samples: Sequence[Sample], augment: Callable[[int, Sample], Sample] | None = None):
+        self.samples, self.augment = list(samples), augment
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[int, Sample]:
+        sample = self.samples[index]
+        return index, self.augment(index, sample) if self.augment else sample
+
+
+class ShardSampler(Sampler[int]):
+    """Every world_size-th patient from `rank` on; shuffled in an order that only seed and epoch decide.
+
+    So a run on several processes sees the same global batches as one process, and a resumed run goes on as if it had
+    never stopped. For training the order is cut so that all processes take the same number of steps; for validation
+    every patient is seen once.
+    """
+
+    def __init__(self, n: int, rank: int, world_size: int, *, shuffle: bool, seed: int = 0):
+        self.n, self.rank, self.world_size, self.shuffle, self.seed, self.epoch = n, rank, world_size, shuffle, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n // self.world_size if self.shuffle else len(range(self.rank, self.n, self.world_size))
+
+    def __iter__(self) -> Iterator[int]:
+        if not self.shuffle:
+            return iter(range(self.rank, self.n, self.world_size))
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        return iter(order[self.rank :: self.world_size][: len(self)].tolist())
+
+
+class PatientData(lightning.LightningDataModule):
+    """Training and validation patients, kept in memory.
+
+    Training patients are changed by `augment(index, sample, epoch)` where one is given.
+    """
+
+    def __init__(
+        self,
+        train: Sequence[Sample],
+        validation: Sequence[Sample],
+        batch_size: int,
+        seed: int,
+        augment: Callable[[int, Sample, int], Sample] | None = None,
+    ):
+        super().__init__()
+        now = None if augment is None else lambda index, sample: augment(index, sample, self.trainer.current_epoch)
+        self.train, self.validation = Patients(train, now), Patients(validation)
+        self.batch_size, self.seed = batch_size, seed
+
+    def _loader(self, patients: Patients, batch_size: int, *, shuffle: bool) -> DataLoader:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = ShardSampler(len(patients), rank, world_size, shuffle=shuffle, seed=self.seed)
+        return DataLoader(patients, batch_size, sampler=sampler, collate_fn=collate)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.train, self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.validation, 1, shuffle=False)

@@ -1,0 +1,138 @@
+"""Make a training cache of one's own patients: python Training/import_dicom.py COHORT -o CACHE [--config CONFIG]
+
+COHORT is what `deepdose predict` takes: a folder of patients in DICOM-RT, as Slicer saves them, or of OpenKBP. Patients
+that cannot be trained on are left out; CACHE/report.csv says of each what became of it and why. A configuration trains
+on the rest with data.train=CACHE (and another cache for data.validation).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from DeepDosePredictLib.app.sources import CaseSource, find_cases
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.atomic import atomic_path
+from DeepDosePredictLib.io.roles import read_roles
+from DeepDosePredictLib.model.channels import ChannelSpec
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.rois import OARS, PTVS, prescription
+
+from .configuration import read_config
+from .dataset import NO_PLANS, Plans, Sample
+
+REPORT = "report.csv"
+MAX_OUTSIDE = 0.3  # of what gets more than half the prescription; some spills into the air at the skin
+USUAL_MEAN = (0.9, 1.15)
+"""Mean dose of the highest target, of its prescription: outside, it is a boost's or a fraction's dose, say."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a patient: "kept" or "left out" with the reason, and what to know about a kept one."""
+
+    patient: str
+    status: str
+    reason: str = ""
+    notes: str = ""
+
+
+def import_cohort(
+    sources: Sequence[CaseSource], cache: Path, highest: float, plans: Plans = NO_PLANS, roles: Mapping | None = None
+) -> list[Row]:
+    """Write a sample for each patient that can be trained on, and the report; what is in the cache already is kept.
+
+    `highest`: prescription in Gy of the highest target that the model takes.
+    """
+    rows = []
+    twice = {name for name, n in Counter(source.name for source in sources).items() if n > 1}
+    for source in tqdm(sources, desc="Importing", unit="patient"):
+        try:
+            if source.name in twice:
+                raise DeepDoseError("there are several patients of this name; rename the folders")
+            rows.append(_import(source, cache / plans.kind / f"{source.name}.safetensors", highest, plans, roles))
+        except DeepDoseError as error:
+            rows.append(Row(source.name, "left out", " ".join(str(error).split())))
+        write_report(cache / REPORT, rows)
+    return rows
+
+
+def _import(source: CaseSource, path: Path, highest: float, plans: Plans, roles: Mapping | None) -> Row:
+    case = source.read(roles)
+    path.unlink(missing_ok=True)  # an earlier sample must not outlive a patient that is left out now
+    check_trainable(case, highest)
+    Sample.from_case(replace(case, dose=case.dose * case.dose_mask), plans).save(path)  # nothing else can be predicted
+    missing = [roi for roi in (*PTVS, *OARS) if roi not in case.rois.present()]
+    notes = [*case.notes, *([f"not contoured: {', '.join(missing)}"] if missing else [])]
+    return Row(source.name, "kept", "", "; ".join(notes))
+
+
+def check_trainable(case: Case, prescribed: float) -> None:
+    """DeepDoseError if a case would teach a model with this highest prescription something wrong."""
+    if case.dose is None:
+        raise DeepDoseError("no reference dose to learn from")
+    targets = case.targets()
+    if others := [target for target in targets if target not in PTVS]:
+        raise DeepDoseError(f"prescriptions other than {', '.join(PTVS)}: {', '.join(others)}")
+    highest = max(targets, key=prescription)
+    if prescription(highest) != prescribed:
+        raise DeepDoseError(f"the highest target is {highest}, not PTV{prescribed:g}")
+    share = float(case.dose[case.rois[highest]].mean()) / prescription(highest)
+    if not USUAL_MEAN[0] <= share <= USUAL_MEAN[1]:
+        raise DeepDoseError(
+            f"the mean dose in {highest} is {share:.0%} of its prescription: is this the whole plan's"
+            " dose of this patient?"
+        )
+    high = case.dose > prescription(highest) / 2
+    if (outside := np.count_nonzero(high & ~case.dose_mask) / np.count_nonzero(high)) > MAX_OUTSIDE:
+        raise DeepDoseError(
+            f"{outside:.0%} of the high dose lies outside the dose mask: do dose and contours belong together?"
+        )
+
+
+def write_report(path: Path, rows: Sequence[Row]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("patient", "status", "reason", "notes"))
+        writer.writerows((row.patient, row.status, row.reason, row.notes) for row in rows)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make a training cache of one's own patients.")
+    parser.add_argument("cohort", nargs="+", type=Path, metavar="COHORT", help="patient folder or folder of patients")
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="CACHE")
+    parser.add_argument("--config", type=Path, help="configuration that will train on it (default: the usual channels)")
+    parser.add_argument(
+        "--roles", type=Path, metavar="FILE", help="JSON file {role: structure name or names} where names do not tell"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        config = read_config(options.config) if options.config else None
+        highest, plans = (config.prescription, Plans.of(config)) if config else (ChannelSpec().prescription, NO_PLANS)
+        rows = import_cohort(
+            find_cases(options.cohort),
+            options.output,
+            highest,
+            plans,
+            read_roles(options.roles) if options.roles else None,
+        )
+    except (DeepDoseError, OSError) as error:
+        print(f"import_dicom: {error}", file=sys.stderr)
+        return 1
+    left_out = [row for row in rows if row.status != "kept"]
+    for row in left_out:
+        print(f"{row.patient}: left out: {row.reason}")
+    print(f"{len(rows) - len(left_out)} of {len(rows)} patients kept; report in {options.output / REPORT}")
+    return 0 if len(left_out) < len(rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""Train a dose prediction network: python Training/train.py CONFIG [--resume] [--init MODEL] [key=value ...]
+
+Several GPUs or machines: start it with torchrun, or pass --devices / --nodes; Lightning's DDP does the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import torch
+import yaml
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar, WeightAveraging
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from DeepDosePredictLib.device import cpu_has_bf16, keep_freed_memory
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.model.model_file import load_model
+
+from .augment import RandomStretch
+from .coarse import CoarseData, CoarseModule
+from .configuration import TrainingConfig, read_config
+from .dataset import PatientData, Plans, cache_patients
+from .dose_module import DoseModule
+from .export import export_checkpoint
+
+
+def precision(name: str, accelerator: str) -> str:
+    """Lightning's precision for "auto": AMP on CUDA, bf16 on processors that compute in it, else float32."""
+    if name != "auto":
+        return name
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if accelerator in ("auto", "cpu") and cpu_has_bf16() else "32-true"
+
+
+def make_trainer(
+    config: TrainingConfig, run: Path, callbacks_extra: Sequence[lightning.Callback] = (), **settings: object
+) -> lightning.Trainer:
+    """A Lightning trainer with the run's checkpoints, logs and weight averaging.
+
+    Checkpoints are written at the end of epochs only: the order of patients and their augmentation depend on seed and
+    epoch alone, so resuming there is exact.
+    """
+    files = {"dirpath": run / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor="val/score", mode="min", **files)
+    last = ModelCheckpoint(filename="last", **files)
+    callbacks = [best, last, LearningRateMonitor("step"), *callbacks_extra]
+    if settings.get("enable_progress_bar", True):
+        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    if config.ema:
+        callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
+    settings = {"accelerator": "auto", "devices": "auto", **settings}
+    return lightning.Trainer(
+        default_root_dir=run,
+        max_epochs=config.epochs,
+        accumulate_grad_batches=config.accumulate,
+        check_val_every_n_epoch=config.validate_every,
+        precision=precision(config.precision, str(settings["accelerator"])),
+        callbacks=callbacks,
+        logger=[CSVLogger(run, name="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        sync_batchnorm=torch.cuda.is_available(),
+        log_every_n_steps=10,
+        **settings,
+    )
+
+
+def train(
+    config: TrainingConfig, run: Path, *, resume: bool = False, init: Path | None = None, **settings: object
+) -> Path | None:
+    """Train, validate, and export the best checkpoint; returns the exported model's path (on the first process).
+
+    A new run starts from the weights of the model file `init` where one is given, e.g. to adapt the shipped model to
+    one's own patients.
+    """
+    last = run / "checkpoints" / "last.ckpt"
+    if last.exists() and not resume:
+        raise DeepDoseError(f"{run}: there is a run here already; continue it with --resume or give another --run")
+    keep_freed_memory()
+    lightning.seed_everything(config.seed, verbose=False)
+    cache = Path(config.data.cache)
+    patients = (
+        cache_patients(config.data.train, cache, Plans.of_training_patients(config)),
+        cache_patients(config.data.validation, cache, [Plans.of(config)]),
+    )
+    module = (CoarseModule if config.coarse else DoseModule)(config)
+    data = (
+        CoarseData(*patients, config, module.spec)
+        if config.coarse
+        else PatientData(*patients, config.batch_size, config.seed, RandomStretch(config))
+    )
+    trainer = make_trainer(config, run, **settings)
+    if trainer.is_global_zero:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text(yaml.safe_dump(_plain(config.to_dict()), sort_keys=False), encoding="utf-8")
+    if init and not (resume and last.exists()):
+        start_from(module, init)
+    # weights_only: a checkpoint of ours holds tensors and plain values; nothing else is ever unpickled.
+    trainer.fit(module, data, ckpt_path=last if resume and last.exists() else None, weights_only=True)
+    if not trainer.is_global_zero:
+        return None
+    best = trainer.checkpoint_callback.best_model_path
+    if not best:
+        return None
+    return export_checkpoint(Path(best), config, run / f"{config.name}.safetensors")
+
+
+def start_from(module: DoseModule, path: Path) -> None:
+    """Copy a model file's weights into the module; DeepDoseError where they do not fit.
+
+    Channels that the model does not have start with weights of zero, so that its dose is the same at first.
+    """
+    model = load_model(path)
+    theirs, ours = model.contract.channels, module.spec
+    if model.contract.others:
+        raise DeepDoseError(f"{path}: an ensemble of {1 + len(model.contract.others)} networks; start from one of them")
+    same = (theirs.hu_window, theirs.prescription) == (ours.hu_window, ours.prescription)
+    if not (same and set(theirs.names) <= set(ours.names)):
+        raise DeepDoseError(f"{path}: its channels are {theirs}, the configuration's {ours}")
+    weights, new = model.network.state_dict(), module.network.state_dict()
+    places = [ours.names.index(name) for name in theirs.names]
+    for name in ("stem.0.weight", "full_resolution.0.weight"):
+        if name in weights and name in new:
+            weights[name] = _with_channels(weights[name], new[name], places)
+    try:
+        module.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise DeepDoseError(f"{path}: its network differs from the configuration's: {error}") from error
+
+
+def _with_channels(weights: torch.Tensor, new: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    """A convolution's weights for more input channels; those of a model's file come last and go to `places`."""
+    before = weights.shape[1] - len(places)
+    wide = torch.zeros(weights.shape[0], new.shape[1], *weights.shape[2:])
+    wide[:, :before] = weights[:, :before]
+    wide[:, [before + place for place in places]] = weights[:, before:]
+    return wide
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train a dose prediction network.")
+    parser.add_argument("config", type=Path, help="YAML configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. epochs=20 optimizer.lr=1e-3")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
+    parser.add_argument("--init", type=Path, metavar="MODEL", help="start from the weights of this .safetensors model")
+    parser.add_argument("--accelerator", default="auto")
+    parser.add_argument("--devices", default="auto", help="number of GPUs, or of processes on the CPU")
+    parser.add_argument("--nodes", type=int, default=1)
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = read_config(options.config, options.overrides)
+        devices = options.devices if options.devices == "auto" else int(options.devices)
+        model = train(
+            config,
+            options.run or Path("runs") / config.name,
+            resume=options.resume,
+            init=options.init,
+            accelerator=options.accelerator,
+            devices=devices,
+            num_nodes=options.nodes,
+        )
+    except DeepDoseError as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    if model:
+        print(f"Exported {model}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

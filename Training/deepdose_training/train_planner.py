@@ -1,0 +1,289 @@
+"""Train the planner of the channel `beam_dose`: python Training/train_planner.py CONFIG -o PLANNER [--init PLANNER]
+
+CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns from the reference
+doses, by the mean absolute difference of the plan's dose: which dose to aim at, with which weights, and how the dose is
+spread over the beams, all at once and through the fit of the beams' fluences. With --preference one more network that
+spreads it is trained alone, on the fits of the planner given with --init, which are made once. What is written is the
+planner after the last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from DeepDosePredictLib.device import keep_freed_memory
+from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.model.channels import plan_patient
+from DeepDosePredictLib.model.model_file import load_planner, save_planner
+from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.patient.rois import DOSE_MASK
+from DeepDosePredictLib.planner.bixel_factors import BeamPreference
+from DeepDosePredictLib.planner.planner import Fit, Planner, Problem, make_problem
+
+from .configuration import TrainingConfig, read_config
+from .dataset import CACHED_ROIS, Sample, ShardSampler, cache_patients
+
+RATE, WEIGHT_DECAY, DROPOUT = 4e-3, 0.05, 0.15
+BATCH = 2
+STRETCH, ANISOTROPY = 0.07, 0.03
+"""Largest logarithms of a copy's magnification along every axis, and between the axes in plane."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Every `of`-th training patient from `first` on, who gets a plan of a planner that has not seen them."""
+
+    first: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> LeftOut:
+        """Of "FIRST/OF"."""
+        first, _, of = text.partition("/")
+        if not (first.isdecimal() and of.isdecimal() and int(first) < int(of) > 1):
+            raise argparse.ArgumentTypeError(f"{text!r} is not FIRST/OF, e.g. 0/4, with FIRST below OF")
+        return cls(int(first), int(of))
+
+    def rest(self, samples: Sequence[Sample]) -> list[Sample]:
+        return [sample for n, sample in enumerate(samples) if n % self.of != self.first]
+
+
+@dataclass(frozen=True)
+class PlannedPatient:
+    """A problem and the reference dose (N,) at its voxels, in units of the highest prescription.
+
+    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: where only a preference is trained.
+    """
+
+    problem: Problem
+    reference: Tensor
+    counts: Tensor
+    fit: Fit | None = None
+
+    @classmethod
+    def of(cls, sample: Sample, prescription: float, gantry_angles: Sequence[float]) -> PlannedPatient:
+        rois = RoiMask(sample.bits.numpy().view(np.uint16), CACHED_ROIS)
+        mask = rois[DOSE_MASK]
+        patient = plan_patient(sample.ct.numpy(), rois, mask, sample.spacing.tolist())
+        if not patient.plannable:
+            raise DeepDoseError(f"{sample.name}: no target in the dose mask")
+        problem, _ = make_problem(patient, gantry_angles)
+        inside = torch.from_numpy(mask)[problem.voxels]
+        return cls(problem, sample.dose[problem.voxels] / prescription, problem.share * inside)
+
+    def halves(self) -> tuple[PlannedPatient, PlannedPatient]:
+        """Every second of the fit's voxels, counting twice: less work, and a fit that differs from step to step."""
+        return self._part(slice(0, None, 2)), self._part(slice(1, None, 2))
+
+    def _part(self, where: slice) -> PlannedPatient:
+        problem, rays = self.problem, self.problem.rays
+        rays = replace(
+            rays,
+            index=rays.index[:, where].contiguous(),
+            share=rays.share[..., where].contiguous(),
+            depth=rays.depth[:, where].contiguous(),
+        )
+        cut = {key: getattr(problem, key)[where] for key in ("level", "top", "organ", "features", "place")}
+        factor = len(problem.share) / len(problem.share[where])
+        problem = replace(
+            problem,
+            **cut,
+            rays=rays,
+            voxels=tuple(v[where] for v in problem.voxels),
+            share=problem.share[where] * factor,
+        )
+        return PlannedPatient(problem, self.reference[where], self.counts[where] * factor)
+
+    @torch.no_grad()
+    def with_fit(self, planner: Planner) -> PlannedPatient:
+        return replace(self, fit=planner.fit(self.problem, views=True))
+
+    def dose(self, planner: Planner, flipped: Sequence[int]) -> Tensor:
+        """(N,) of the planner's plan; where there is a fit, with the last preference alone."""
+        if self.fit:
+            return planner.delivered(self.problem, self.fit, planner.preferences[-1:], flipped)[1]
+        return planner(self.problem, flipped)[1]
+
+    def difference(self, dose: Tensor) -> Tensor:
+        """Mean absolute difference of a dose (N,) to the reference."""
+        return ((dose - self.reference).abs() * self.counts).sum() / self.counts.sum()
+
+
+def stretched_copy(sample: Sample, draw: np.random.Generator) -> Sample:
+    """The patient a little larger or smaller: the same voxels with another spacing."""
+    k, j = draw.uniform(-STRETCH, STRETCH, 2)
+    factors = torch.from_numpy(np.exp([k, j, j + draw.uniform(-ANISOTROPY, ANISOTROPY)]))
+    return replace(sample, spacing=sample.spacing * factors)
+
+
+class PlannedPatients(Dataset):
+    """An item is (index, what stands for the patient: itself alone, or the halves of its copies)."""
+
+    def __init__(self, patients: Sequence[Sequence[PlannedPatient]]):
+        self.patients = patients
+
+    def __len__(self) -> int:
+        return len(self.patients)
+
+    def __getitem__(self, index: int) -> tuple[int, Sequence[PlannedPatient]]:
+        return index, self.patients[index]
+
+
+class PlannerModule(lightning.LightningModule):
+    """Trains a `Planner`, one patient at a time, with gradients gathered over `BATCH` of them."""
+
+    def __init__(self, planner: Planner, seed: int, prescription: float, rate: float):
+        super().__init__()
+        self.planner, self.seed, self.prescription, self.rate = planner, seed, prescription, rate
+
+    def _step(self, patient: PlannedPatient, name: str, flipped: Sequence[int] = ()) -> Tensor:
+        difference = self.prescription * patient.difference(patient.dose(self.planner, flipped))
+        self.log(name, difference, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
+        return difference
+
+    def training_step(self, batch: list[tuple[int, Sequence[PlannedPatient]]], _: int) -> Tensor:
+        index, parts = batch[0]
+        draw = np.random.default_rng([self.seed, self.current_epoch, index])
+        left_right, head_foot = draw.random(2) < 0.5
+        part = parts[draw.integers(len(parts))]
+        return self._step(part, "train/mae", [*([-1] if left_right else []), *([-3] if head_foot else [])])
+
+    def validation_step(self, batch: list[tuple[int, Sequence[PlannedPatient]]], _: int) -> None:
+        self._step(batch[0][1][0], "val/mae")
+
+    def transfer_batch_to_device(self, batch: list, device: torch.device, dataloader_idx: int) -> list:
+        return batch  # the fit runs on the CPU
+
+    def configure_optimizers(self) -> dict:
+        trained = [p for p in self.planner.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, self.rate, weight_decay=WEIGHT_DECAY)
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.rate, pct_start=0.15, total_steps=int(self.trainer.estimated_stepping_batches)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def train_planner(
+    config: TrainingConfig,
+    output: Path,
+    epochs: int,
+    init: Path | None = None,
+    rate: float = RATE,
+    *,
+    preference: bool = False,
+    without: LeftOut | None = None,
+    copies: int = 0,
+    dropout: float = DROPOUT,
+    **settings: object,
+) -> Path:
+    """Train a planner and write it; training and validation errors go to a CSV log beside it. Returns `output`.
+
+    Every training patient is also seen in so many stretched `copies`.
+    """
+    if not config.gantry_angles:
+        raise DeepDoseError("the configuration names no gantry angles to plan with")
+    if preference and not init:
+        raise DeepDoseError("a further preference is trained on the fits of a trained planner; name it with --init")
+    keep_freed_memory()
+    lightning.seed_everything(config.seed, verbose=False)
+    planner = load_planner(init) if init else Planner(preferences=1)
+    if preference:
+        planner.preferences.append(BeamPreference())
+    for module in planner.modules():
+        if isinstance(module, nn.Dropout2d | nn.Dropout3d):
+            module.p = dropout
+    trained = planner.preferences[-1] if preference else planner
+    planner.eval().requires_grad_(False)
+
+    def loader(folder: str, *, training: bool) -> DataLoader:
+        samples = cache_patients(folder, Path(config.data.cache))
+        if training and without:
+            samples = without.rest(samples)
+        patients = []
+        draw = np.random.default_rng(config.seed)
+        for sample in tqdm(samples, desc=f"Beams through {Path(folder).name}", leave=False):
+            seen = [sample, *(stretched_copy(sample, draw) for _ in range(copies if training else 0))]
+            parts = [PlannedPatient.of(s, config.prescription, config.gantry_angles) for s in seen]
+            if preference:
+                parts = [part.with_fit(planner) for part in parts]
+            elif training:
+                parts = [half for part in parts for half in part.halves()]
+            patients.append(parts)
+        sampler = ShardSampler(len(patients), 0, 1, shuffle=training, seed=config.seed)
+        return DataLoader(PlannedPatients(patients), 1, sampler=sampler, collate_fn=list)
+
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accumulate_grad_batches=BATCH,
+        gradient_clip_val=1.0,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        accelerator="cpu",
+        logger=CSVLogger(output.parent, name=f"{output.stem}-log"),
+        **settings,
+    )
+    loaders = loader(config.data.train, training=True), loader(config.data.validation, training=False)
+    trained.train().requires_grad_(True)
+    trainer.fit(PlannerModule(planner, config.seed, config.prescription, rate), *loaders)
+    save_planner(output, planner.eval())
+    return output
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Train the planner that makes a model's rough plans.")
+    parser.add_argument("config", type=Path, help="YAML configuration")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=2")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLANNER", help="file to write")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--rate", type=float, default=RATE, help=f"peak of the learning rate (default: {RATE})")
+    parser.add_argument(
+        "--preference",
+        action="store_true",
+        help="add one more network that spreads the dose over the beams, and train only that",
+    )
+    parser.add_argument("--copies", type=int, default=0, help="stretched copies of every training patient")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"(default: {DROPOUT})")
+    parser.add_argument(
+        "--without",
+        type=LeftOut.parse,
+        metavar="FIRST/OF",
+        help="leave out every OF-th training patient from FIRST (0, 1, ...) on; for held_out_planners",
+    )
+    parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = read_config(options.config, options.overrides)
+        path = train_planner(
+            config,
+            options.output,
+            options.epochs,
+            options.init,
+            options.rate,
+            preference=options.preference,
+            without=options.without,
+            copies=options.copies,
+            dropout=options.dropout,
+        )
+    except DeepDoseError as error:
+        print(f"train_planner: {error}", file=sys.stderr)
+        return 1
+    print(f"Wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
