@@ -1,12 +1,12 @@
-# make demo: predict the phantom and write its report; make test: lint and all tests. Both set up their own .venv.
-# On Linux, PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" fetches PyTorch without CUDA.
+# make demo: predict the phantom and write its report; make test: lint, types and all tests; make quick: the fast tests.
+# Each sets up .venv first. TORCH_INDEX=https://download.pytorch.org/whl/cpu fetches PyTorch without CUDA, on Linux.
 PYTHON ?= python3
-PIP_ARGS ?=
+TORCH_INDEX ?=
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint benchmarks clean
+.PHONY: demo test quick lint types benchmarks clean
 
 demo: $(VENV)/.demo
 	$(BIN)/deepdose phantom demo/phantom
@@ -16,15 +16,24 @@ demo: $(VENV)/.demo
 test: lint
 	$(BIN)/python -m pytest
 
+quick: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow"
+
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
 
 benchmarks: $(VENV)/.test
 	for benchmark in bitmask prediction crop scoring dvh module dicom; do echo "== $$benchmark"; $(BIN)/python Testing/benchmarks/$$benchmark.py || exit 1; done
 
+# From TORCH_INDEX comes PyTorch and nothing else, so that no package of that index can stand in for one of PyPI's.
 # The package itself is installed editable and without its dependencies: the lock files pin those.
 $(VENV)/.demo: requirements/run.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(PIP) --no-deps --index-url $(TORCH_INDEX) $(shell grep ^torch== requirements/run.lock))
 	$(PIP) -r requirements/run.lock
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
