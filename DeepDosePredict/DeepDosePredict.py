@@ -15,7 +15,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.mrml import workflow
+from DeepDosePredictLib.mrml import fingerprint, inputs, installed, prediction
 from DeepDosePredictLib.panel import model_files
 from DeepDosePredictLib.panel.default_inputs import default_inputs
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
@@ -223,9 +223,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.structuresWidget.visible = segmentation is not None
         self.ui.noSegmentationLabel.visible = segmentation is None
         self.ui.rematchButton.enabled = bool(edits)
-        self.models.show(workflow.installedModels(), parameters.model if parameters else "")
+        self.models.show(installed.installedModels(), parameters.model if parameters else "")
         self.ui.removeModelButton.enabled = model_files.is_removable(self.models.key)
-        self.goals.show([*workflow.goalTemplates(), ("", _("None"))], parameters.goals if parameters else "")
+        self.goals.show([*installed.goalTemplates(), ("", _("None"))], parameters.goals if parameters else "")
         if parameters is not None:
             self.watch.watch([parameters.ct, segmentation, parameters.referenceDose])
 
@@ -373,8 +373,8 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
         gantryAngles=None,
         progress=None,
     ):
-        """Predict and compare; see workflow.predictDose for the arguments and the PredictionResult."""
-        return workflow.predictDose(
+        """Predict and compare; see prediction.predictDose for the arguments and the PredictionResult."""
+        return prediction.predictDose(
             ctNode,
             segmentationNode,
             referenceDoseNode,
@@ -391,19 +391,19 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
 
     def matchRoles(self, segmentationNode):
         """Which segment feeds which model input, by name (list of structure_names.Match)."""
-        return workflow.matchRoles(segmentationNode)
+        return inputs.matchRoles(segmentationNode)
 
     def checkInputs(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
         """Why a prediction is not possible (problem, "" if it is) and what to know before it (warnings)."""
-        return workflow.checkInputs(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model)
+        return inputs.checkInputs(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model)
 
     def inputFingerprint(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
         """Text that differs when anything differs that the prediction depends on."""
-        return workflow.inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles, model)
+        return fingerprint.inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles, model)
 
     def segmentNames(self, segmentationNode):
         """{segment ID: name} in the segmentation's order."""
-        return workflow.segmentNames(segmentationNode)
+        return inputs.segmentNames(segmentationNode)
 
 
 class DeepDosePredictTest(ScriptedLoadableModuleTest):

@@ -67,9 +67,9 @@ class Missing:
         if name.partition(".")[0] in {"torch", "safetensors", "pydicom", "nrrd", "matplotlib", "tqdm", "yaml"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
-import DeepDosePredictLib.mrml.workflow as workflow
-import DeepDosePredictLib.mrml.isodose, DeepDosePredictLib.mrml.sample_data
-assert "torch" in workflow.torchProblem() and workflow.goalTemplates() and workflow.installedModels()
+import DeepDosePredictLib.mrml.installed as installed
+import DeepDosePredictLib.mrml.isodose, DeepDosePredictLib.mrml.prediction, DeepDosePredictLib.mrml.sample_data
+assert "torch" in installed.torchProblem() and installed.goalTemplates() and installed.installedModels()
 """
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=MODULE)
     assert process.returncode == 0, process.stderr

@@ -22,8 +22,8 @@ from clinical import clinical_grid, clinical_nodes
 from common import peak_megabytes
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.mrml.geometry import reslice, volumeGrid
+from DeepDosePredictLib.mrml.prediction import predictDose
 from DeepDosePredictLib.mrml.segments import LabelmapShape, segmentShape
-from DeepDosePredictLib.mrml.workflow import predictDose
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from mrml_scene import Scene
 

@@ -42,7 +42,7 @@ FIRST_NOTES = ("Model", "Version", "ModelSHA256", "Use", "Method", "DoseUnit", "
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """A metric to be compared: of which segment, under which name it is shown, and its goal where it has one."""
 
     segmentId: str
@@ -70,7 +70,7 @@ def plannedRows(
     roles: Roles,
     goals: Sequence[Goal] = (),
     metrics: str | Sequence[Metric] = (),
-) -> tuple[Row, ...]:
+) -> tuple[MetricRow, ...]:
     """The rows of a comparison: for each segment the usual metrics, those of its goals, and the ones asked for.
 
     Usual are D99%, D95% and D1% for targets, D0.1cc and mean for all others. A goal applies to the segments whose role
@@ -87,18 +87,18 @@ def plannedRows(
         ownGoals = [goal for goal in goals if goal.structure in ownRoles]
         for metric in dict.fromkeys([*map(Metric.parse, usual.values()), *(goal.metric for goal in ownGoals), *wanted]):
             limits = [goal for goal in ownGoals if goal.metric == metric and goal.limit is not None]
-            rows += [Row(segmentId, segment.GetName(), metric, goal) for goal in limits or [None]]
+            rows += [MetricRow(segmentId, segment.GetName(), metric, goal) for goal in limits or [None]]
     return tuple(rows)
 
 
-def metricsOf(rows: Iterable[Row]) -> tuple[Metric, ...]:
+def metricsOf(rows: Iterable[MetricRow]) -> tuple[Metric, ...]:
     """What `computeDvhs` has to compute for these rows."""
     return tuple(dict.fromkeys(row.metric for row in rows))
 
 
 def comparisonTable(
     dvhs: DvhResult,
-    rows: Iterable[Row],
+    rows: Iterable[MetricRow],
     provenance: Mapping[str, str],
     doseScore: float | None = None,
     dvhScore: float | None = None,
@@ -172,7 +172,7 @@ def exportComparisonCsv(tableNode, path: str | Path) -> None:
         raise DeepDoseError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from error
 
 
-def _entry(row: Row, dvhs: DvhResult, reference: str | None, predicted: str) -> dict:
+def _entry(row: MetricRow, dvhs: DvhResult, reference: str | None, predicted: str) -> dict:
     values = {}
     for key, label in (("reference", reference), ("predicted", predicted)):
         curve = dvhs.curves.get((label, row.segmentId))

@@ -29,13 +29,20 @@ _STOPS = (
 )
 
 
+def nodeOfGrid(outputGrid: str, ctNode, referenceDoseNode=None):
+    """The volume node whose voxels a dose takes for an output grid; None for the model's. DeepDoseError without one."""
+    nodes = {"model": None, "ct": ctNode, "reference": referenceDoseNode}
+    if outputGrid not in OUTPUT_GRIDS or (outputGrid == "reference" and referenceDoseNode is None):
+        raise DeepDoseError(f"output grid {outputGrid!r}: choose model, ct or, with a reference dose, reference")
+    return nodes[outputGrid]
+
+
 def createDoseNode(
     dose: np.ndarray,
     grid: Grid,
     ctNode,
     prescription: float,
-    outputGrid: str = "model",
-    referenceDoseNode=None,
+    like=None,
     provenance: Mapping[str, str] | None = None,
 ):
     """A dose volume node in Gy beside the CT, ready to be shown as dose wash and to be used by SlicerRT.
@@ -43,15 +50,10 @@ def createDoseNode(
     Args:
         dose: (K, J, I) float32 Gy on `grid`.
         prescription: highest prescription in Gy, for window and threshold.
-        outputGrid: "model" keeps `grid`; "ct" and "reference" resample linearly to that node's voxels, and the dose
-            node shares its parent transform.
+        like: volume node to whose voxels the dose is resampled linearly, and whose parent transform it shares; None
+            keeps `grid`.
         provenance: becomes attributes of the node, saved with it.
     """
-    if outputGrid not in OUTPUT_GRIDS:
-        raise DeepDoseError(f"{outputGrid!r} is no output grid; choose {', '.join(OUTPUT_GRIDS)}")
-    like = {"model": None, "ct": ctNode, "reference": referenceDoseNode}[outputGrid]
-    if outputGrid == "reference" and like is None:
-        raise DeepDoseError("output grid 'reference' needs a reference dose; choose one or another grid")
     node = ctNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{ctNode.GetName()} predicted dose")
     if like is None:
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))

@@ -121,7 +121,8 @@ def _ownDvhs(
                 continue
             if _reachesEdge(box, mask, doses[label].shape):
                 cut.append(result.doses[label].GetName())
-            _addDvh(result, label, segmentId, name, samples, doses[label].highest, metrics, settings)
+            points = samples.curve(doses[label].highest, settings.start, settings.step)
+            _addDvh(result, (label, segmentId), samples, points, metrics)
         if cut:
             result.notes.append(f"{name}: reaches the edge of {' and '.join(cut)}; what lies beyond is not in its DVH")
 
@@ -145,29 +146,25 @@ def _reachesEdge(box: tuple, mask, shape: Sequence[int]) -> bool:
 
 
 def _addDvh(
-    result: DvhResult,
-    label: str,
-    segmentId: str,
-    name: str,
-    samples: StructureDose,
-    highest: float,
-    metrics: Sequence[Metric],
-    settings: DvhSettings,
+    result: DvhResult, key: tuple[str, str], samples: StructureDose, points: tuple, metrics: Sequence[Metric]
 ) -> None:
+    """key: (dose label, segment ID); points: doses and percents of the curve."""
+    label, segmentId = key
+    name = result.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
     values = {metric: samples.metric(metric) for metric in metrics}
     tableNode = result.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLTableNode")
     curve = SegmentDvh(
         label, segmentId, name, tableNode, samples.volume_cc, samples.mean, samples.minimum, samples.maximum, values
     )
-    result.curves[label, segmentId] = curve
-    fillTable(tableNode, *samples.curve(highest, settings.start, settings.step))
-    for key, value in (
+    result.curves[key] = curve
+    fillTable(tableNode, *points)
+    for attribute, value in (
         ("DVH", "1"),
         ("SegmentID", segmentId),
         ("DoseVolumeOversamplingFactor", str(OVERSAMPLING)),
         ("Volume (cc)", repr(samples.volume_cc)),
     ):
-        tableNode.SetAttribute(PREFIX + key, value)
+        tableNode.SetAttribute(PREFIX + attribute, value)
     tableNode.SetNodeReferenceID(DOSE_REFERENCE, result.doses[label].GetID())
     tableNode.SetNodeReferenceID(SEGMENTATION_REFERENCE, result.segmentationNode.GetID())
     describeTable(curve, result.method)

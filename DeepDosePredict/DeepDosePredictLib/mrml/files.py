@@ -13,7 +13,7 @@ from ..errors import CaseError, DeepDoseError
 from ..io.nrrd_file import read_nrrd
 from ..patient.case import Case
 from .case_from_nodes import caseFromNodes
-from .workflow import resolvedRoles
+from .inputs import resolvedRoles
 
 MAX_VALUES = 2**31
 """Voxels times layers that are read at most."""

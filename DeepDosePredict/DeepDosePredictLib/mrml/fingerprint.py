@@ -18,13 +18,18 @@ _known: dict[tuple, str] = {}
 _MOST_KNOWN = 2000
 
 
-def inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles: Roles, model: str) -> str:
+def inputFingerprint(
+    ctNode, segmentationNode, referenceDoseNode=None, roles: Roles | None = None, model: str | None = None
+) -> str:
     """Content of CT, segments, reference dose, their places in the world, roles and model.
+
+    Results that were made under another fingerprint are out of date.
 
     It stays the same after saving and loading a scene, whatever layers the segments are then stored in. What was seen
     before and has not been modified since is not read again.
     """
-    parts = [_volume(ctNode), _segmentation(segmentationNode), _volume(referenceDoseNode), roles_to_json(roles), model]
+    nodes = [_volume(ctNode), _segmentation(segmentationNode), _volume(referenceDoseNode)]
+    parts = [*nodes, roles_to_json(roles or {}), model or ""]
     return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
-from ..mrml import workflow
 from ..mrml.comparison import parseMetrics
+from ..mrml.inputs import checkInputs
 from ..planner.gantry_angles import parse_gantry_angles
 from .parameter_node import OutputGrid
 
@@ -34,7 +34,7 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
         parse_gantry_angles(parameters.gantryAngles)
     except DeepDoseError as error:
         return str(error), ()
-    check = workflow.checkInputs(
+    check = checkInputs(
         parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles, model or None
     )
     return check.problem, check.warnings

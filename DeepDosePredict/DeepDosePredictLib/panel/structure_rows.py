@@ -25,11 +25,11 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Row:
+class StructureRow:
     """One model input.
 
     Attributes:
-        role: see core.structure_names.Roles.
+        role: see patient.structure_names.Roles.
         segments: IDs that are united for it; () for none.
         candidates: IDs that the user is asked about (and was asked about, where they are left out).
         state: CONFIRM while the user must still answer.
@@ -55,12 +55,12 @@ def known_edits(edits: Edits, segments: Sequence[str]) -> Edits:
     return {role: ids for role, ids in edits.items() if set(ids) <= set(segments)}
 
 
-def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]]) -> list[Row]:
+def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]]) -> list[StructureRow]:
     """Rows in panel order: targets by falling level, then the others as matched."""
     targets = [_matched_row(match, edits) for match in matches if target_level(match.role) is not None]
     certain = {match.role for match in matches if match.segments}
     targets += [
-        Row(role, ids, (), State.CHOSEN if ids else State.MISSING)
+        StructureRow(role, ids, (), State.CHOSEN if ids else State.MISSING)
         for role, ids in edits.items()
         if target_level(role) is not None and role not in certain
     ]
@@ -69,21 +69,23 @@ def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]
     return [*sorted(targets, key=lambda row: -row.level), *others]
 
 
-def _matched_row(match: Match, edits: Edits) -> Row:
+def _matched_row(match: Match, edits: Edits) -> StructureRow:
     is_question = target_level(match.role) is not None and not match.segments
     if is_question:
         ruled_out = set(match.candidates) <= set(edits.get(IGNORED, ()))
-        return Row(match.role, (), match.candidates, State.MISSING if ruled_out else State.CONFIRM, match.note)
+        return StructureRow(match.role, (), match.candidates, State.MISSING if ruled_out else State.CONFIRM, match.note)
     if match.role in edits:
         ids = edits[match.role]
         state = State.CHOSEN if ids else State.MISSING
-        return Row(match.role, ids, match.candidates, state, match.note, match.segments)
+        return StructureRow(match.role, ids, match.candidates, state, match.note, match.segments)
     if match.segments:
-        return Row(match.role, match.segments, (), State.MATCHED, match.note, match.segments)
-    return Row(match.role, (), match.candidates, State.CONFIRM if match.candidates else State.MISSING, match.note)
+        return StructureRow(match.role, match.segments, (), State.MATCHED, match.note, match.segments)
+    return StructureRow(
+        match.role, (), match.candidates, State.CONFIRM if match.candidates else State.MISSING, match.note
+    )
 
 
-def _is_moved(row: Row, edits: Edits) -> bool:
+def _is_moved(row: StructureRow, edits: Edits) -> bool:
     """Whether the segments of an empty target row now stand in the row of another prescription."""
     if row.segments:
         return False
@@ -92,12 +94,12 @@ def _is_moved(row: Row, edits: Edits) -> bool:
     return bool(own) and own <= elsewhere
 
 
-def roles_of_rows(rows: Sequence[Row]) -> Roles:
+def roles_of_rows(rows: Sequence[StructureRow]) -> Roles:
     """What the model is fed with; unanswered questions are left out."""
     return {row.role: row.segments for row in rows if row.segments}
 
 
-def choose(rows: Sequence[Row], edits: Edits, row: Row, segments: tuple[str, ...]) -> Edits:
+def choose(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, segments: tuple[str, ...]) -> Edits:
     """Answers after the user chose the segments of a row, () to leave it out."""
     if row.level is None:
         return {**edits, row.role: segments}
@@ -111,7 +113,7 @@ def choose(rows: Sequence[Row], edits: Edits, row: Row, segments: tuple[str, ...
     return {**edits, row.role: segments}
 
 
-def set_level(rows: Sequence[Row], edits: Edits, row: Row, level: float) -> Edits:
+def set_level(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, level: float) -> Edits:
     """Answers after the user entered the prescription of a target in Gy; equal prescriptions are united."""
     role = f"PTV{level:g}"
     segments = row.segments or row.candidates
@@ -127,18 +129,18 @@ def set_level(rows: Sequence[Row], edits: Edits, row: Row, level: float) -> Edit
     return changed
 
 
-def add_target(rows: Sequence[Row], edits: Edits) -> Edits:
+def add_target(rows: Sequence[StructureRow], edits: Edits) -> Edits:
     """Answers with one more target, of the first usual prescription that is free."""
     taken = {row.level for row in rows}
     level = next((level for level in USUAL_LEVELS_GY if level not in taken), max(USUAL_LEVELS_GY) + len(taken))
     return {**edits, f"PTV{level:g}": ()}
 
 
-def _united(rows: Sequence[Row], role: str, segments: tuple[str, ...]) -> tuple[str, ...]:
+def _united(rows: Sequence[StructureRow], role: str, segments: tuple[str, ...]) -> tuple[str, ...]:
     present = next((row.segments for row in rows if row.role == role and row.segments), ())
     return tuple(dict.fromkeys((*present, *segments)))
 
 
-def is_automatic(row: Row) -> bool:
+def is_automatic(row: StructureRow) -> bool:
     """Whether nothing needs to be chosen because the program finds it: the body in the CT."""
     return row.role == EXTERNAL

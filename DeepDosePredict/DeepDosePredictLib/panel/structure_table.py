@@ -12,7 +12,7 @@ from ..errors import DeepDoseError
 from ..patient.rois import DOSE_MASK
 from ..patient.structure_names import EXTERNAL, LEVELS_GY, Match, Roles, roles_from_json
 from . import structure_rows
-from .structure_rows import Edits, Row, State
+from .structure_rows import Edits, State, StructureRow
 
 STATUS, INPUT, SEGMENT, DOSE = range(4)
 ICONS = {
@@ -53,7 +53,7 @@ class StructureTable:
         on_problem: Callable[[str], None],
     ):
         self.table = table
-        self.rows: list[Row] = []
+        self.rows: list[StructureRow] = []
         self._names: dict[str, str] = {}
         self._edits: Edits = {}
         self._on_edit, self._on_problem = on_edit, on_problem
@@ -100,7 +100,7 @@ class StructureTable:
 
     # --- one row
 
-    def _fill(self, n: int, row: Row) -> None:
+    def _fill(self, n: int, row: StructureRow) -> None:
         tip = self._tip(row)
         status, name, dose = qt.QTableWidgetItem(), qt.QTableWidgetItem(label(row.role)), qt.QTableWidgetItem()
         status.setIcon(self._icons[self._shown_state(row)])
@@ -121,7 +121,7 @@ class StructureTable:
             dose.setToolTip(_("Prescribed dose in Gy; double-click to change it"))
         self.table.setCellWidget(n, SEGMENT, self._combo(row, tip))
 
-    def _combo(self, row: Row, tip: str):
+    def _combo(self, row: StructureRow, tip: str):
         combo = ctk.ctkComboBox()
         combo.scrollWheelEffect = ctk.ctkComboBox.NeverScroll  # scrolling the panel must not change a structure
         combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
@@ -141,7 +141,7 @@ class StructureTable:
         combo.connect("activated(int)", activated)
         return combo
 
-    def _choices(self, row: Row) -> list[tuple[str, tuple[str, ...] | None]]:
+    def _choices(self, row: StructureRow) -> list[tuple[str, tuple[str, ...] | None]]:
         """(text, segments) of the combo box; None for the question itself."""
         asked = [(self._names[s], (s,)) for s in row.candidates if s in self._names]
         others = [(name, (s,)) for s, name in self._names.items() if s not in row.candidates]
@@ -150,16 +150,16 @@ class StructureTable:
         question = [(self._question(row), None)] if row.state is State.CONFIRM else []
         return [*question, *asked, nothing, *united, *others]
 
-    def _question(self, row: Row) -> str:
+    def _question(self, row: StructureRow) -> str:
         if len(row.candidates) == 1:
             return _("{name}? Please confirm").format(name=self._names.get(row.candidates[0], ""))
         return _("Please choose")
 
-    def _shown_state(self, row: Row) -> State:
+    def _shown_state(self, row: StructureRow) -> State:
         found = structure_rows.is_automatic(row) and row.state is State.MISSING
         return State.MATCHED if found else row.state
 
-    def _tip(self, row: Row) -> str:
+    def _tip(self, row: StructureRow) -> str:
         if structure_rows.is_automatic(row) and row.state is State.MISSING:
             words = _("The body is found in the CT.")
         else:

@@ -12,8 +12,18 @@ import pytest
 from clinical import rotation
 from DeepDosePredictLib.app.cli import main
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.mrml import dose_node, files, sample_data, subject_hierarchy, workflow
+from DeepDosePredictLib.mrml import (
+    dose_node,
+    evaluation,
+    files,
+    inputs,
+    installed,
+    prediction,
+    sample_data,
+    subject_hierarchy,
+)
 from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
+from DeepDosePredictLib.mrml.fingerprint import inputFingerprint
 from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
 from DeepDosePredictLib.patient.rois import OARS, is_target
 from DeepDosePredictLib.patient.structure_names import roles_of
@@ -46,7 +56,7 @@ def node_names(scene: Scene) -> list[str]:
 def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     ct, segmentation, plan = nodes
     steps = []
-    result = workflow.predictDose(
+    result = prediction.predictDose(
         ct,
         segmentation,
         plan,
@@ -76,7 +86,7 @@ def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
 
 def test_without_a_reference(nodes, tiny_model):
     ct, segmentation, _ = nodes
-    result = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    result = prediction.predictDose(ct, segmentation, model=str(tiny_model))
     assert result.doseScore is None and result.differenceNode is None
     assert {which for which, _ in result.dvhTableNodes} == {"Predicted"} and result.metricsTableNode.GetNumberOfRows()
 
@@ -90,8 +100,8 @@ def test_dose_on_another_grid_is_the_same_dose(scene, nodes, tiny_model, output)
     transform = scene.transform(shift)
     for node in nodes:
         node.SetAndObserveTransformNodeID(transform.GetID())
-    on_model = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model)).doseNode
-    other = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model), outputGrid=output).doseNode
+    on_model = prediction.predictDose(ct, segmentation, plan, model=str(tiny_model)).doseNode
+    other = prediction.predictDose(ct, segmentation, plan, model=str(tiny_model), outputGrid=output).doseNode
     like = {"ct": ct, "reference": plan}[output]
     assert volumeGrid(other).same_as(volumeGrid(like)) and other.GetTransformNodeID() == transform.GetID()
     assert np.allclose(sampleVolume(other, volumeGrid(on_model)), slicer.util.arrayFromVolume(on_model), atol=1e-3)
@@ -99,11 +109,11 @@ def test_dose_on_another_grid_is_the_same_dose(scene, nodes, tiny_model, output)
 
 def test_other_prescriptions_are_scaled_and_said(nodes, tiny_model):
     ct, segmentation, _ = nodes
-    usual = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    usual = prediction.predictDose(ct, segmentation, model=str(tiny_model))
     rename(segmentation, PTV70="PTV_6600", PTV63="PTV_6000", PTV56="PTV_5400")
-    check = workflow.checkInputs(ct, segmentation)
+    check = inputs.checkInputs(ct, segmentation)
     assert check.problem == "" and "66/60/54" in check.warnings[0]
-    result = workflow.predictDose(ct, segmentation, model=str(tiny_model))
+    result = prediction.predictDose(ct, segmentation, model=str(tiny_model))
     assert any("scaled to 66 Gy" in warning for warning in result.warnings)
     assert result.doseNode.GetDisplayNode().GetWindowLevelMax() == pytest.approx(72.6)
     doses = [slicer.util.arrayFromVolume(r.doseNode) for r in (usual, result)]
@@ -121,16 +131,16 @@ def test_other_prescriptions_are_scaled_and_said(nodes, tiny_model):
 def test_what_names_do_not_settle_must_be_given(nodes, names, words):
     ct, segmentation, _ = nodes
     rename(segmentation, **names)
-    assert words in workflow.checkInputs(ct, segmentation).problem
+    assert words in inputs.checkInputs(ct, segmentation).problem
     with pytest.raises(DeepDoseError, match=words):
-        workflow.predictDose(ct, segmentation)
+        prediction.predictDose(ct, segmentation)
 
 
 def test_roles_may_be_given_by_name(nodes, tiny_model):
     ct, segmentation, _ = nodes
     rename(segmentation, PTV70="boost", Larynx="Larynx_SG")
     roles = {"PTV70": "boost", "PTV56": ["PTV56", "PTV63"], "Larynx": "Larynx_SG"}
-    result = workflow.predictDose(ct, segmentation, roles=roles, model=str(tiny_model))
+    result = prediction.predictDose(ct, segmentation, roles=roles, model=str(tiny_model))
     assert any("not spared" in warning and "Mandible" in warning for warning in result.warnings)
     assert json.loads(dose_node.provenanceOf(result.doseNode)["Roles"])["PTV56"] == ["PTV56", "PTV63"]
 
@@ -138,18 +148,19 @@ def test_roles_may_be_given_by_name(nodes, tiny_model):
 @pytest.mark.parametrize("step", ["createDoseNode", "computeDvhs", "dvhChart", "comparisonTable", "differenceVolume"])
 def test_failure_at_any_step_leaves_the_scene_as_it_was(monkeypatch, scene, nodes, tiny_model, step):
     ct, segmentation, plan = nodes
-    real = getattr(workflow, step)
+    module = prediction if step == "createDoseNode" else evaluation
+    real = getattr(module, step)
 
     def fail_afterwards(*arguments, **settings):
         real(*arguments, **settings)
         raise DeepDoseError("out of luck")
 
-    monkeypatch.setattr(workflow, step, fail_afterwards)
+    monkeypatch.setattr(module, step, fail_afterwards)
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.scene)
     before, items = node_names(scene), hierarchy.GetNumberOfItems()
     states = [[node.GetAttribute(name) for name in node.GetAttributeNames()] for node in nodes]
     with pytest.raises(DeepDoseError, match="out of luck"):
-        workflow.predictDose(ct, segmentation, plan, model=str(tiny_model))
+        prediction.predictDose(ct, segmentation, plan, model=str(tiny_model))
     assert node_names(scene) == before and hierarchy.GetNumberOfItems() == items
     assert states == [[node.GetAttribute(name) for name in node.GetAttributeNames()] for node in nodes]
     assert not any(
@@ -161,15 +172,15 @@ def test_failure_at_any_step_leaves_the_scene_as_it_was(monkeypatch, scene, node
 
 
 @pytest.mark.parametrize(
-    ("inputs", "words"),
+    ("chosen", "words"),
     [
         (lambda ct, seg, plan: (None, seg, plan), "Choose the CT"),
         (lambda ct, seg, plan: (ct, None, plan), "segmentation"),
         (lambda ct, seg, plan: (ct, seg, ct), "chosen as CT and as reference dose"),
     ],
 )
-def test_missing_inputs_are_said_before(nodes, inputs, words):
-    assert words in workflow.checkInputs(*inputs(*nodes)).problem
+def test_missing_inputs_are_said_before(nodes, chosen, words):
+    assert words in inputs.checkInputs(*chosen(*nodes)).problem
 
 
 def test_unknown_model_and_settings_are_refused(nodes, tiny_model):
@@ -183,12 +194,12 @@ def test_unknown_model_and_settings_are_refused(nodes, tiny_model):
         ({"gantryAngles": [0]}, "takes no gantry angles"),
     ):
         with pytest.raises(DeepDoseError, match=words):
-            workflow.predictDose(ct, segmentation, **{"model": str(tiny_model), **settings})
+            prediction.predictDose(ct, segmentation, **{"model": str(tiny_model), **settings})
 
 
 def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
     ct, segmentation, plan = nodes
-    roles = roles_of(workflow.matchRoles(segmentation))
+    roles = roles_of(inputs.matchRoles(segmentation))
 
     def fingerprint(**changed):
         arguments = {
@@ -198,7 +209,7 @@ def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
             "roles": roles,
             "model": "m",
         }
-        return workflow.inputFingerprint(**arguments | changed)
+        return inputFingerprint(**arguments | changed)
 
     first = fingerprint()
     assert fingerprint() == first
@@ -237,9 +248,9 @@ def test_fingerprint_changes_with_every_input_and_returns(scene, nodes):
 
 def test_saving_and_loading_a_scene_keeps_results_and_fingerprint(scene, nodes, tiny_model, tmp_path):
     ct, segmentation, plan = nodes
-    result = workflow.predictDose(ct, segmentation, plan, model=str(tiny_model))
-    roles = roles_of(workflow.matchRoles(segmentation))
-    fingerprint = workflow.inputFingerprint(ct, segmentation, plan, roles, "m")
+    result = prediction.predictDose(ct, segmentation, plan, model=str(tiny_model))
+    roles = roles_of(inputs.matchRoles(segmentation))
+    fingerprint = inputFingerprint(ct, segmentation, plan, roles, "m")
     dose, rows = slicer.util.arrayFromVolume(result.doseNode).copy(), result.metricsTableNode.GetNumberOfRows()
     names = {
         node.GetName() for node in (result.doseNode, result.metricsTableNode, result.chartNode, result.differenceNode)
@@ -254,7 +265,7 @@ def test_saving_and_loading_a_scene_keeps_results_and_fingerprint(scene, nodes, 
     assert loaded.GetNodeReference("DeepDosePredict.CT").GetName() == "CT"
     assert again.scene.GetFirstNodeByName(result.metricsTableNode.GetName()).GetNumberOfRows() == rows
     nodes = [again.scene.GetFirstNodeByName(node.GetName()) for node in (ct, segmentation, plan)]
-    assert workflow.inputFingerprint(*nodes, roles, "m") == fingerprint
+    assert inputFingerprint(*nodes, roles, "m") == fingerprint
 
 
 def test_a_study_in_another_unit_is_left_alone(scene, nodes):
@@ -333,16 +344,16 @@ def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, 
 
     monkeypatch.setattr(models, "USER_MODELS", tmp_path)
     (tmp_path / "mine.safetensors").write_bytes(tiny_model.read_bytes())
-    assert [key for key, _ in workflow.installedModels()] == [models.DEFAULT_MODEL, "mine"]
-    workflow.removeModel("mine")
+    assert [key for key, _ in installed.installedModels()] == [models.DEFAULT_MODEL, "mine"]
+    installed.removeModel("mine")
     assert not list(tmp_path.iterdir())
     with pytest.raises(DeepDoseError, match="ships with the extension"):
-        workflow.removeModel(models.DEFAULT_MODEL)
+        installed.removeModel(models.DEFAULT_MODEL)
 
 
 def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
     ct, segmentation, dose = sample_data.loadPhantom(scene.scene)
-    assert subject_hierarchy.isDose(dose) and workflow.checkInputs(ct, segmentation, dose) == workflow.InputCheck()
-    case, _ = caseFromNodes(ct, segmentation, roles_of(workflow.matchRoles(segmentation)), dose)
+    assert subject_hierarchy.isDose(dose) and inputs.checkInputs(ct, segmentation, dose) == inputs.InputCheck()
+    case, _ = caseFromNodes(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)
     assert (case.ct == phantom.ct).all() and (case.dose == phantom.dose).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in phantom.rois.present())

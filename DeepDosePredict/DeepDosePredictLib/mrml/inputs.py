@@ -1,0 +1,100 @@
+"""What a prediction is made from: nodes and the roles of their segments, checked without reading voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..errors import DeepDoseError
+from ..model.installed import find_model
+from ..patient.rois import OARS, is_target, prescription
+from ..patient.structure_names import Match, Roles, match_structures, resolved_roles
+from .geometry import linearToWorld, volumeGrid
+
+TRAINED_LEVELS = (70.0, 63.0, 56.0)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Nodes and roles that belong together and can be read.
+
+    Attributes:
+        ctNode, segmentationNode: MRML nodes.
+        referenceDoseNode: or None.
+        roles: {role: segment IDs}, at least one target among them.
+        warnings: what to know before predicting, in words.
+    """
+
+    ctNode: object
+    segmentationNode: object
+    referenceDoseNode: object | None
+    roles: Roles
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> list:
+        return [node for node in (self.ctNode, self.segmentationNode, self.referenceDoseNode) if node is not None]
+
+
+@dataclass(frozen=True)
+class InputCheck:
+    """Whether Predict can run: `problem` says in words why not, or is empty; `warnings` what to know before."""
+
+    problem: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def checkInputs(
+    ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None, model: str | None = None
+) -> InputCheck:
+    """Quick check before Predict, without reading voxels; `roles` as for `predictDose`."""
+    try:
+        inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
+        return InputCheck("", (*inputs.warnings, *_roleWarnings(inputs.roles)))
+    except DeepDoseError as error:
+        return InputCheck(str(error))
+
+
+def checkedInputs(
+    ctNode, segmentationNode, referenceDoseNode=None, roles: Mapping | None = None, model: str | None = None
+) -> Inputs:
+    """The inputs of a prediction; DeepDoseError that says which of them cannot be used, and what to do."""
+    if ctNode is None:
+        raise DeepDoseError("Choose the CT.")
+    if segmentationNode is None:
+        raise DeepDoseError("Choose the segmentation with the contours.")
+    find_model(model)
+    for node in filter(None, (ctNode, referenceDoseNode)):
+        volumeGrid(node)
+    if referenceDoseNode is not None and referenceDoseNode == ctNode:
+        raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
+    linearToWorld(segmentationNode)
+    resolved, warnings = resolvedRoles(segmentationNode, roles)
+    return Inputs(ctNode, segmentationNode, referenceDoseNode, resolved, warnings)
+
+
+def segmentNames(segmentationNode) -> dict[str, str]:
+    """{segment ID: name}, in the order of the segmentation."""
+    segmentation = segmentationNode.GetSegmentation()
+    ids = [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
+    return {segmentId: segmentation.GetSegment(segmentId).GetName() for segmentId in ids}
+
+
+def matchRoles(segmentationNode) -> list[Match]:
+    """Which segment feeds which input of the model, by names; see `patient.structure_names`."""
+    return match_structures(segmentNames(segmentationNode))
+
+
+def resolvedRoles(segmentationNode, roles: Mapping | None) -> tuple[Roles, tuple[str, ...]]:
+    """Checked roles, matched by names if none are given, and what remained open."""
+    return resolved_roles(segmentNames(segmentationNode), roles, segmentationNode.GetName())
+
+
+def _roleWarnings(roles: Roles) -> list[str]:
+    warnings = []
+    levels = sorted((prescription(role) for role in roles if is_target(role)), reverse=True)
+    if levels[0] != TRAINED_LEVELS[0] or set(levels) - set(TRAINED_LEVELS):
+        warnings.append(f"prescriptions {'/'.join(f'{x:g}' for x in levels)} Gy: the model was trained on 70/63/56 Gy")
+    if missing := [oar for oar in OARS if oar not in roles]:
+        warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
+    return warnings

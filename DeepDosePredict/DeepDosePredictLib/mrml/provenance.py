@@ -1,0 +1,36 @@
+"""What a predicted dose rests on, as text that is saved with every result."""
+
+from __future__ import annotations
+
+import datetime
+
+from .. import RESEARCH_USE, __version__
+from ..patient.case import Case
+from ..patient.rois import prescription
+from ..patient.structure_names import roles_to_json
+from .inputs import Inputs, segmentNames
+
+
+def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[str, str]:
+    """{key: value} about model, inputs, settings and warnings of a prediction."""
+    contract, names = predictor.model.contract, segmentNames(inputs.segmentationNode)
+    return {
+        "Model": f"{contract.name} {contract.version}",
+        "ModelSHA256": predictor.model.sha256,
+        "Software": f"DeepDosePredict {__version__}",
+        "CT": inputs.ctNode.GetName(),
+        "Segmentation": inputs.segmentationNode.GetName(),
+        "Roles": roles_to_json({role: [names[s] for s in segments] for role, segments in inputs.roles.items()}),
+        "Prescription": f"{highestPrescription(case):g} Gy",
+        "Mirrored": "yes" if predictor.mirror else "no",
+        "GantryAngles": ", ".join(f"{angle:g}" for angle in predictor.channels.gantry_angles),
+        "Device": prediction.device,
+        "Created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "Use": RESEARCH_USE,
+        "Warnings": "\n".join((*inputs.warnings, *prediction.warnings)),
+    }
+
+
+def highestPrescription(case: Case) -> float:
+    """In Gy."""
+    return max(map(prescription, case.targets()))
