@@ -262,7 +262,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except DeepDoseError:
             return ""
         settings = [
-            parameters.mirror,
+            parameters.singlePass,
             parameters.outputGrid.name,
             parameters.goals,
             parameters.extraMetrics.strip(),
@@ -315,7 +315,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 roles=roles,
                 model=model,
                 device=parameters.device.value,
-                mirror=parameters.mirror,
+                singlePass=parameters.singlePass,
                 outputGrid=parameters.outputGrid.value,
                 goals=parameters.goals or None,
                 metrics=parameters.extraMetrics,
@@ -366,7 +366,7 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
         roles=None,
         model=None,
         device="auto",
-        mirror=None,
+        singlePass=None,
         outputGrid="model",
         goals="head-and-neck",
         metrics="",
@@ -381,7 +381,7 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
             roles=roles,
             model=model,
             device=device,
-            mirror=mirror,
+            singlePass=singlePass,
             outputGrid=outputGrid,
             goals=goals,
             metrics=metrics,

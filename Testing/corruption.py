@@ -81,7 +81,7 @@ def _check_dose(dose: np.ndarray) -> None:
 
 def _check_model(model) -> None:
     assert all(tensor.isfinite().all() for tensor in model.network.state_dict().values())
-    assert model.contract.name.isprintable() and isinstance(model.contract.mirror, bool)
+    assert model.contract.name.isprintable() and isinstance(model.contract.single_pass, bool)
 
 
 def _check_roles(roles: dict) -> None:

@@ -85,7 +85,7 @@ def make_model(
     path: Path,
     *,
     seed: int = 0,
-    mirror: bool = False,
+    single_pass: bool = True,
     deliverable: float = 0.0,
     spec: ChannelSpec | None = None,
     **network,
@@ -95,7 +95,7 @@ def make_model(
     torch.manual_seed(seed)
     sizes = {"widths": (4, 4, 4), "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2} | network
     config = NetworkConfig(in_channels=len(spec.names), **sizes)
-    contract = Contract("tiny", "1", spec, config, mirror=mirror, deliverable=deliverable)
+    contract = Contract("tiny", "1", spec, config, single_pass=single_pass, deliverable=deliverable)
     planner = Planner(preferences=1) if spec.gantry_angles else None
     save_model(path, DeepDoseNet(config), contract, planner)
     return path

@@ -181,7 +181,7 @@ def test_what_counts_as_finished(tmp_path, compact, tiny_model):
     other_model = make_model(tmp_path / "tiny.safetensors", seed=1)
     changed = [
         batch.result_key(source, batch.Settings(other_model, "cpu").predictor()),
-        batch.result_key(source, batch.Settings(tiny_model, "cpu", mirror=True).predictor()),
+        batch.result_key(source, batch.Settings(tiny_model, "cpu", single_pass=False).predictor()),
         batch.result_key(source, predictor, {"PTV70": "boost"}),
     ]
     os.utime(source.folder / "ct.nrrd", (1, 1))

@@ -18,10 +18,10 @@ from synthetic import make_model
 
 
 def test_round_trip_in_half_precision(tmp_path):
-    path = make_model(tmp_path / "m.safetensors", mirror=True, spec=ChannelSpec(prescription=66.0))
+    path = make_model(tmp_path / "m.safetensors", single_pass=False, spec=ChannelSpec(prescription=66.0))
     model = load_model(path)
     assert model.contract == read_contract(path)
-    assert model.contract.mirror and model.contract.channels.prescription == 66.0
+    assert not model.contract.single_pass and model.contract.channels.prescription == 66.0
     assert not any(p.requires_grad or p.dtype != torch.float32 for p in model.network.parameters())
     for name, tensor in load_file(path).items():
         assert tensor.dtype == torch.float16

@@ -387,7 +387,7 @@ def test_changing_a_contour_and_undoing_it(panel, patient, session):
 
 
 @pytest.mark.parametrize(
-    "what", ["ct", "transform", "segment removed", "roles", "mirror", "metrics", "reference", "ct gone"]
+    "what", ["ct", "transform", "segment removed", "roles", "single pass", "metrics", "reference", "ct gone"]
 )
 def test_every_input_makes_results_out_of_date(panel, patient, session, scene, what):
     predict(panel)
@@ -402,8 +402,8 @@ def test_every_input_makes_results_out_of_date(panel, patient, session, scene, w
         patient.segmentation.GetSegmentation().RemoveSegment("Brainstem")
     elif what == "roles":
         choose(panel, "Mandible", "none")
-    elif what == "mirror":
-        panel.ui.mirrorCheckBox.click()
+    elif what == "single pass":
+        panel.ui.singlePassCheckBox.click()
     elif what == "metrics":
         panel.ui.extraMetricsLineEdit.text = "V20Gy"
     elif what == "reference":
@@ -441,7 +441,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     panel.logic.getParameterNode().model = str(tiny_model)
     panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
     choose(panel, "Mandible", "none")
-    panel.ui.mirrorCheckBox.click()
+    panel.ui.singlePassCheckBox.click()
     predict(panel)
     shown, scores = rows(panel), panel.ui.scoresLabel.text
     assert scene.scene.WriteToMRB(str(tmp_path / "scene.mrb"))
@@ -452,7 +452,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     session.wait()
     assert rows(panel) == shown
     assert panel.ui.scoresLabel.text == scores
-    assert not panel.ui.mirrorCheckBox.checked  # on by default
+    assert panel.ui.singlePassCheckBox.checked  # off by default
     assert panel.ui.metricsTable.mrmlTableNode() is not None
     assert not panel.ui.outOfDateFrame.visible
     assert panel.ui.exportButton.enabled

@@ -173,7 +173,7 @@ def test_parameter_node_checks_types(session):
     node = session.python.DeepDosePredictLogic().getParameterNode()
     assert node.device is Device.auto and node.outputGrid is OutputGrid.model and node.ct is None
     for name, value, error in (
-        ("mirror", 1, TypeError),
+        ("singlePass", 1, TypeError),
         ("device", "cpu", TypeError),
         ("model", None, ValueError),
         ("ct", slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), TypeError),

@@ -48,7 +48,7 @@ def test_order_and_number_of_rois_do_not_matter(case, tiny_model):
 
 
 def test_mirrored_prediction_of_the_mirrored_patient_is_the_mirror_image(case, tiny_model):
-    predictor = Predictor(load_model(tiny_model), "cpu", mirror=True)
+    predictor = Predictor(load_model(tiny_model), "cpu", single_pass=False)
     mirrored = replace(
         case,
         ct=np.ascontiguousarray(case.ct[..., ::-1]),
@@ -60,9 +60,11 @@ def test_mirrored_prediction_of_the_mirrored_patient_is_the_mirror_image(case, t
     np.testing.assert_allclose(predictor.predict(mirrored).dose, expected, atol=2e-4)
 
 
-def test_mirroring_follows_the_contract(tmp_path, case):
-    model = load_model(make_model(tmp_path / "m.safetensors", mirror=True))
-    by_default, asked, refused = (Predictor(model, "cpu", mirror=m).predict(case).dose for m in (None, True, False))
+def test_number_of_passes_follows_the_contract(tmp_path, case):
+    model = load_model(make_model(tmp_path / "m.safetensors", single_pass=False))
+    by_default, asked, refused = (
+        Predictor(model, "cpu", single_pass=s).predict(case).dose for s in (None, False, True)
+    )
     np.testing.assert_array_equal(by_default, asked)
     assert np.abs(by_default - refused).max() > 1e-3
 

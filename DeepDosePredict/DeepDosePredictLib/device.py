@@ -1,4 +1,7 @@
-"""Which device and which number format to compute with."""
+"""Which device and which number format to compute with.
+
+PyTorch is imported inside the functions: it takes seconds, and the names of the devices need not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-
-from .device_names import DEVICES
 from .errors import DeepDoseError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""What a model can be asked to run on."""
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _threads_outside: ContextVar[int] = ContextVar("threads outside of one_thread", default=1)
@@ -22,6 +28,8 @@ _threads_outside: ContextVar[int] = ContextVar("threads outside of one_thread", 
 
 def select_device(name: str = "auto") -> torch.device:
     """The device to run on: "auto" takes CUDA, then Apple's MPS, then the CPU. DeepDoseError if it is not there."""
+    import torch
+
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device in ("cuda", "mps", "cpu") if available[device]))
@@ -35,12 +43,16 @@ def select_device(name: str = "auto") -> torch.device:
 @functools.cache
 def cpu_has_bf16() -> bool:
     """Whether the processor computes in bf16 (AVX512-BF16 or AMX on x86, BF16 on Arm); emulated bf16 is slower."""
+    import torch
+
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(key, False) for key in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """Half precision that the device computes fast, or None for float32."""
+    import torch
+
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device.type == "cpu" and cpu_has_bf16():
@@ -72,6 +84,8 @@ def one_thread() -> Iterator[None]:
     Many small steps gain nothing from a second thread, and wait for it at each of them while another process computes:
     ten seconds instead of one was seen. Inside, `in_threads` uses the others.
     """
+    import torch
+
     threads = torch.get_num_threads()
     outside = _threads_outside.set(max(threads, _threads_outside.get()))
     torch.set_num_threads(1)
@@ -92,6 +106,8 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
     workers = min(_threads_outside.get(), len(items))
     if workers < 2:
         return [function(item) for item in items]
+    import torch
+
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
     def as_here(item: Item) -> Result:

@@ -29,7 +29,7 @@ def widened(box: tuple[slice, ...], by: int) -> tuple[slice, ...]:
 
 def main() -> None:
     case = head_and_neck_phantom()
-    predictor = Predictor(open_model(sys.argv[1] if len(sys.argv) > 1 else None), mirror=False)
+    predictor = Predictor(open_model(sys.argv[1] if len(sys.argv) > 1 else None), single_pass=True)
     box = dose_box(case.dose_mask)
     doses = {}
     for name, part in (("box", box), ("box + 16", widened(box, 16)), ("whole grid", (slice(0, 128),) * 3)):

@@ -28,7 +28,7 @@ def measure(part: str, model: str | None) -> dict:
     torch.set_num_threads(2)
     keep_freed_memory()  # as the command line does
     case = head_and_neck_phantom()
-    predictor = Predictor(open_model(model), mirror=False if part == "single" else None)
+    predictor = Predictor(open_model(model), single_pass=part == "single" or None)
     box = (slice(None),) * 3 if part == "whole" else dose_box(case.dose_mask)
     rois = RoiMask(case.rois.bits[box], case.rois.names)
     plan = predictor.model.planner, predictor.channels.gantry_angles

@@ -46,7 +46,7 @@ def average_models(
         version=version,
         recipe=recipe,
         validation=validation or {},
-        mirror=mirror or first.contract.mirror,
+        single_pass=first.contract.single_pass and not mirror,
         deliverable=deliverable or first.contract.deliverable,
     )
     save_model(output, first.network, contract, first.planner)

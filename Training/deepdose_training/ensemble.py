@@ -39,7 +39,7 @@ def join_models(
         version=version,
         recipe=recipe,
         validation=validation or {},
-        mirror=mirror or first.contract.mirror,
+        single_pass=first.contract.single_pass and not mirror,
         deliverable=deliverable or first.contract.deliverable,
     )
     ensemble = make_network(contract)

@@ -37,7 +37,7 @@ def export_checkpoint(
         version=version,
         channels=module.spec,
         network=module.network.config,
-        mirror=mirror or config.validation_mirror,
+        single_pass=not (mirror or config.validation_mirror),
         deliverable=deliverable,
         planned=planned,
         training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import __version__
-from ..device_names import DEVICES
+from ..device import DEVICES
 from ..errors import DeepDoseError
 
 
@@ -94,10 +94,11 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--model", metavar="NAME|FILE", help="an installed model or a .safetensors file")
         command.add_argument("--device", choices=DEVICES, default="auto")
         command.add_argument(
-            "--mirror",
+            "--single-pass",
             action=argparse.BooleanOptionalAction,
             default=None,
-            help="average the plans of the model's planners, and the prediction with that of the mirrored patient",
+            help="plan with the model's first planner alone and run its network once, instead of averaging the plans of"
+            " its planners, and the prediction with that of the mirrored patient",
         )
         command.add_argument(
             "--gantry-angles",

@@ -45,18 +45,18 @@ class Settings:
 
     Attributes:
         model: name of an installed model or path of a model file; None takes the default.
-        device, mirror, gantry_angles: see `Predictor`.
+        device, single_pass, gantry_angles: see `Predictor`.
         roles: {role: structure name or names}, see `CaseSource.read`.
     """
 
     model: str | Path | None = None
     device: str = "auto"
-    mirror: bool | None = None
+    single_pass: bool | None = None
     gantry_angles: tuple[float, ...] | None = None
     roles: Mapping | None = None
 
     def predictor(self) -> Predictor:
-        return Predictor(open_model(self.model), self.device, self.mirror, self.gantry_angles)
+        return Predictor(open_model(self.model), self.device, self.single_pass, self.gantry_angles)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def result_key(source: CaseSource, predictor: Predictor, roles: Mapping | None =
     content = {
         "version": __version__,
         "model": _identity(predictor.model),
-        "mirror": predictor.mirror,
+        "single_pass": predictor.single_pass,
         "gantry_angles": predictor.channels.gantry_angles,
         "patient": source.name,
         "kind": source.kind,

@@ -38,7 +38,7 @@ def predict(options: Namespace) -> int:
         raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
     roles = read_roles(options.roles) if options.roles else None
     angles = parse_gantry_angles(options.gantry_angles)
-    settings = Settings(options.model, options.device, options.mirror, angles, roles)
+    settings = Settings(options.model, options.device, options.single_pass, angles, roles)
     if not single:
         return _predict_cohort(sources, settings, options)
     check_outputs(sources, [options.output])
@@ -89,7 +89,7 @@ def evaluate(options: Namespace) -> int:
         predict, label = given_predictions(options.predictions), f"predictions in {options.predictions}"
     else:
         predictor = Predictor(
-            open_model(options.model), options.device, options.mirror, parse_gantry_angles(options.gantry_angles)
+            open_model(options.model), options.device, options.single_pass, parse_gantry_angles(options.gantry_angles)
         )
         predict, label = model_predictions(predictor), _evaluated_label(predictor)
     progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
@@ -109,7 +109,7 @@ def evaluate(options: Namespace) -> int:
 
 
 def _evaluated_label(predictor: Predictor) -> str:
-    return model_label(predictor.model) + (", mirrored" if predictor.mirror else "")
+    return model_label(predictor.model) + (", single pass" if predictor.single_pass else "")
 
 
 def _print_evaluation(result: Evaluation) -> None:
@@ -144,7 +144,7 @@ def _describe(path: Path) -> str:
         f"{contract.name} {contract.version}  ({path}, {path.stat().st_size / 1e6:.1f} MB)",
         f"  channels: {', '.join(contract.channels.names)}",
         f"  grid {'x'.join(map(str, contract.grid))}, prescription {contract.channels.prescription:g} Gy,"
-        f" {'mirrored by default' if contract.mirror else 'single pass'}",
+        f" {'single pass' if contract.single_pass else 'mirrored by default'}",
         f"  trained on {contract.training_data}",
         f"  validation: {scores or 'not recorded'}",
     ]

@@ -39,7 +39,7 @@ class Contract:
         network: architecture.
         others: architectures of the further networks of an ensemble, whose mean is the prediction.
         grid: (K, J, I) voxels of the model grid.
-        mirror: whether predictions are averaged with the mirrored prediction by default.
+        single_pass: whether predictions are by default those of one pass, see `Predictor`.
         deliverable: share of the nearest deliverable dose in the prediction, see `planner.Delivery.blended`.
         planned: share of the planner's plan, likewise.
         training_data: what it was trained on, in words.
@@ -52,7 +52,7 @@ class Contract:
     channels: ChannelSpec
     network: NetworkConfig
     grid: tuple[int, int, int] = (128, 128, 128)
-    mirror: bool = False
+    single_pass: bool = True
     deliverable: float = 0.0
     planned: float = 0.0
     others: tuple[NetworkConfig, ...] = ()
@@ -69,14 +69,16 @@ class Contract:
     def from_json(cls, text: str) -> Contract:
         """Parse and check; ValueError, TypeError, KeyError or DeepDoseError for anything that is not a contract."""
         content = json.loads(text)
+        if "mirror" in content:  # until the shipped file is written again
+            content["single_pass"] = not content.pop("mirror")
         words = [content[key] for key in ("name", "version", "training_data", "recipe") if key in content]
         if not all(isinstance(word, str) for word in words) or not all(word.isprintable() for word in words[:2]):
             raise ValueError("name, version and descriptions must be words")
         scores = content.get("validation", {})
-        if not isinstance(content.get("mirror", False), bool) or not all(
+        if not isinstance(content.get("single_pass", True), bool) or not all(
             isinstance(key, str) and isinstance(value, int | float) for key, value in scores.items()
         ):
-            raise ValueError("mirror must be true or false, validation scores numbers")
+            raise ValueError("single_pass must be true or false, validation scores numbers")
         shares = [content.get(key, 0.0) for key in ("deliverable", "planned")]
         if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > 1:
             raise ValueError(f"the shares of deliverable doses must be from 0 to 1, together, too, not {shares}")

@@ -49,8 +49,8 @@ class Predictor:
         model: from `load_model`.
         device: "auto", "cpu", "cuda" or "mps"; DeepDoseError if it is not there. Half precision is used where the
             device computes fast in it.
-        mirror: average with the prediction of the mirrored patient (a second pass of the network), and the plan with
-            those of the planner's partners; None takes the model's default.
+        single_pass: plan with the model's first planner alone and run the network once, instead of averaging the plans
+            of all planners, and the prediction with that of the mirrored patient; None takes the model's default.
         gantry_angles: of the beams to plan for, in degrees, for a model that takes them; None takes those it was
             trained with. ModelError for a model that takes none.
     """
@@ -59,7 +59,7 @@ class Predictor:
         self,
         model: Model,
         device: str = "auto",
-        mirror: bool | None = None,
+        single_pass: bool | None = None,
         gantry_angles: Sequence[float] | None = None,
     ):
         self.model = model
@@ -68,7 +68,7 @@ class Predictor:
             if not self.channels.gantry_angles:
                 raise ModelError(f"model {model.contract.name} {model.contract.version} takes no gantry angles")
             self.channels = replace(self.channels, gantry_angles=gantry_angles)
-        self.mirror = model.contract.mirror if mirror is None else mirror
+        self.single_pass = model.contract.single_pass if single_pass is None else single_pass
         self._move_to(select_device(device))
 
     def _move_to(self, device: torch.device) -> None:
@@ -159,7 +159,7 @@ class Predictor:
         spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
         channels = build_channels(ct, bits, case.rois.names, mask, spec, slots, spacing, beams)
         output = self._network(channels)
-        if self.mirror:
+        if not self.single_pass:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
         dose = (output[0].clamp(min=0) * mask[0]).cpu().numpy()
         if not np.isfinite(dose).all():
@@ -180,7 +180,7 @@ class Predictor:
         patient = plan_patient(case.ct[box], rois, case.dose_mask[box], case.spacing)
         if not patient.plannable:
             return None
-        return Delivery(self.model.planner, patient, self.channels.gantry_angles, partners=self.mirror)
+        return Delivery(self.model.planner, patient, self.channels.gantry_angles, partners=not self.single_pass)
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""

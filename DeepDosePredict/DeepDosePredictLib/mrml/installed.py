@@ -48,17 +48,17 @@ def torchProblem() -> str:
     return ""
 
 
-def predictorOf(model: str | None, device: str, mirror: bool | None, gantryAngles: Sequence[float] | None):
+def predictorOf(model: str | None, device: str, singlePass: bool | None, gantryAngles: Sequence[float] | None):
     """The Predictor of a model, given by name or path, kept for the next patient."""
     path = installed.find_model(model)
     angles = None if gantryAngles is None else tuple(gantryAngles)
-    return _predictor(str(path), path.stat().st_mtime_ns, device, mirror, angles)
+    return _predictor(str(path), path.stat().st_mtime_ns, device, singlePass, angles)
 
 
 @functools.lru_cache(maxsize=2)
-def _predictor(path: str, modified: int, device: str, mirror: bool | None, gantryAngles: tuple[float, ...] | None):
+def _predictor(path: str, modified: int, device: str, singlePass: bool | None, gantryAngles: tuple[float, ...] | None):
     """`modified` is there so that a file that was replaced is read again."""
     from ..model.model_file import load_model  # PyTorch may not be installed
     from ..model.predictor import Predictor
 
-    return Predictor(load_model(path), device, mirror, gantryAngles)
+    return Predictor(load_model(path), device, singlePass, gantryAngles)

@@ -47,7 +47,7 @@ def predictDose(
     roles: Mapping | None = None,
     model: str | None = None,
     device: str = "auto",
-    mirror: bool | None = None,
+    singlePass: bool | None = None,
     outputGrid: str = "model",
     goals: str | None = DEFAULT_GOALS,
     metrics: str = "",
@@ -62,7 +62,7 @@ def predictDose(
             and refuses what a name does not settle.
         model: name of an installed model or path of a model file; None takes the default.
         device: "auto", "cpu", "cuda" or "mps".
-        mirror: average with the mirrored prediction; None takes the model's default.
+        singlePass: see `Predictor`; None takes the model's default.
         outputGrid: "model", "ct" or "reference".
         goals: template of clinical goals, by name or path; None for none.
         metrics: more DVH metrics for every structure, such as "D2%, V20Gy, D0.03cc".
@@ -82,7 +82,7 @@ def predictDose(
     report(0.05, "Reading CT and structures")
     case, grid = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode)
     report(0.35, "Predicting the dose")
-    predictor = predictorOf(model, device, mirror, gantryAngles)
+    predictor = predictorOf(model, device, singlePass, gantryAngles)
     prediction = predictor.predict(case, any_prescription=True)
     score = scoreOf(case, prediction.dose)
     report(0.7, "Placing the dose in the scene")

@@ -22,7 +22,7 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "Segmentation": inputs.segmentationNode.GetName(),
         "Roles": roles_to_json({role: [names[s] for s in segments] for role, segments in inputs.roles.items()}),
         "Prescription": f"{highestPrescription(case):g} Gy",
-        "Mirrored": "yes" if predictor.mirror else "no",
+        "SinglePass": "yes" if predictor.single_pass else "no",
         "GantryAngles": ", ".join(f"{angle:g}" for angle in predictor.channels.gantry_angles),
         "Device": prediction.device,
         "Created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

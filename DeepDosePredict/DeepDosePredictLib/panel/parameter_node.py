@@ -40,7 +40,7 @@ class DeepDosePredictParameterNode:
         model: key of an installed model or path of a model file; "" for the default.
         roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
     Settings:
-        device, mirror, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
+        device, singlePass, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
         gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
     Results:
         dose, metricsTable, chart, difference, isodose: nodes; scores and warnings: text;
@@ -56,7 +56,7 @@ class DeepDosePredictParameterNode:
     rolesSegmentation: slicer.vtkMRMLSegmentationNode
 
     device: Device = Device.auto
-    mirror: bool = True
+    singlePass: bool = False
     outputGrid: OutputGrid = OutputGrid.model
     goals: str = "head-and-neck"
     extraMetrics: str
