@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from deepdose_training.cli import main
 from deepdose_training.configuration import read_config
 from deepdose_training.dataset import Plans, Sample, cache_patients
-from deepdose_training.import_cohort import main
 from deepdose_training.train import train
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
@@ -41,7 +41,7 @@ def cohort(tmp_path_factory) -> Path:
 
 
 def run(cohort: Path, cache: Path, *options: str) -> dict[str, dict]:
-    assert main([str(cohort), "-o", str(cache), *options]) == 0
+    assert main(["import", str(cohort), "-o", str(cache), *options]) == 0
     with (cache / "report.csv").open() as file:
         return {row["patient"]: row for row in csv.DictReader(file)}
 
@@ -101,5 +101,8 @@ def test_cache_of_another_kind_is_refused(cohort, tmp_path):
 
 
 def test_nothing_kept_is_an_error(cohort, tmp_path, capsys):
-    assert main([str(cohort / "boost"), "-o", str(tmp_path)]) == 1
-    assert main([str(cohort / "nothing"), "-o", str(tmp_path)]) == 1 and "no such folder" in capsys.readouterr().err
+    assert main(["import", str(cohort / "boost"), "-o", str(tmp_path)]) == 1
+    assert (
+        main(["import", str(cohort / "nothing"), "-o", str(tmp_path)]) == 1
+        and "no such folder" in capsys.readouterr().err
+    )

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from deepdose_training.join_planners import join_planners
+from deepdose_training.combine import join_planners
 from DeepDosePredictLib.device import in_threads, one_thread
 from DeepDosePredictLib.errors import DeepDoseError, ModelError
 from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan

@@ -47,7 +47,6 @@ def small_study(tmp_path, monkeypatch) -> Study:
         )
     )
     monkeypatch.setattr(study, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(study_report, "RUNS", tmp_path / "runs")
     return Study.read(tmp_path / "small.yaml")
 
 

@@ -17,8 +17,9 @@ import torch
 import yaml
 
 from deepdose_training.augment import Stretch, stretched
-from deepdose_training.average import average_models
-from deepdose_training.configuration import ScheduleConfig, TrainingConfig, read_config
+from deepdose_training.cli import left_out, main
+from deepdose_training.combine import average_models
+from deepdose_training.configuration import DataConfig, ScheduleConfig, TrainingConfig, read_config
 from deepdose_training.dataset import (
     CACHED_ROIS,
     Plans,
@@ -30,9 +31,8 @@ from deepdose_training.dataset import (
     random_slab,
 )
 from deepdose_training.dose_module import MIRRORED_BITS, DoseModule, learning_rate_schedule
-from deepdose_training.ensemble import join_models
 from deepdose_training.train import start_from, train
-from deepdose_training.train_planner import LeftOut, PlannedPatient, train_planner
+from deepdose_training.train_planner import LeftOut, PlannedPatient, PlannerTraining, train_planner
 from DeepDosePredictLib.dvh.metrics import score_patient
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_openkbp
@@ -330,17 +330,6 @@ def test_a_run_may_start_from_a_models_weights(tmp_path, cohort):
         start_from(DoseModule(configuration(tmp_path, cohort, "prescription=60")), model)
 
 
-def test_frozen_parts_keep_their_weights(tmp_path, cohort):
-    config = configuration(tmp_path, cohort, "epochs=1", "ema=0.5", frozen=["aggregation", "decoder.0"])
-    model = make_model(tmp_path / "start.safetensors", seed=5)
-    exported = train(config, tmp_path / "run", init=model, **QUIET)
-    before, after = (load_model(path).network.state_dict() for path in (model, exported))
-    for name in before:
-        assert torch.equal(before[name], after[name]) == name.startswith(("aggregation.", "decoder.0.")), name
-    with pytest.raises(DeepDoseError, match="has no part"):
-        train(configuration(tmp_path, cohort, frozen=["decoder.9"]), tmp_path / "other", **QUIET)
-
-
 def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, case):
     """A model goes on with more channels, here in another order, and gives the same dose until it is trained."""
     model = make_model(tmp_path / "start.safetensors", full_resolution_channels=4)
@@ -374,7 +363,7 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
         f"gantry_angles={angles}",
         planner=str(tmp_path / "planner.safetensors"),
         channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
-        network=NETWORK | {"base_channel": 12},
+        network=NETWORK,
     )
     model = load_model(train(config, tmp_path / "run", **QUIET))
     assert model.contract.channels.gantry_angles == tuple(angles)
@@ -399,7 +388,7 @@ def test_coarse_training(tmp_path, cohort):
         "derived_mask": 0.3,
         "gantry_angles": [0, 120, 240],
         "channels": [*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
-        "network": NETWORK | {"pooling": 2, "detail_channel": 12, "slope": 0.1},
+        "network": NETWORK | {"pooling": 2, "detail_channel": 12},
     }
     config = configuration(tmp_path, cohort, **settings)
     model = load_model(train(config, tmp_path / "whole", **QUIET))
@@ -421,9 +410,11 @@ def test_coarse_training(tmp_path, cohort):
 def test_planner_learns(tmp_path, cohort):
     """Its plans come nearer to the reference doses, also from a planner that was trained before."""
     config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
-    first = train_planner(config, tmp_path / "planner.safetensors", 4, **QUIET_PLANNER)
-    second = train_planner(config, tmp_path / "second.safetensors", 1, init=first, **QUIET_PLANNER)
-    third = train_planner(config, tmp_path / "third.safetensors", 6, init=first, preference=True, **QUIET_PLANNER)
+    first = train_planner(config, tmp_path / "planner.safetensors", PlannerTraining(4), **QUIET_PLANNER)
+    again = PlannerTraining(1, init=first)
+    second = train_planner(config, tmp_path / "second.safetensors", again, **QUIET_PLANNER)
+    preference = PlannerTraining(6, init=first, preference=True)
+    third = train_planner(config, tmp_path / "third.safetensors", preference, **QUIET_PLANNER)
     cases = (make_case("pt_1", seed=1), make_case("pt_2", seed=2))
 
     def error(planner: Planner) -> float:
@@ -435,9 +426,9 @@ def test_planner_learns(tmp_path, cohort):
     frozen, changed = (load_planner(path).state_dict() for path in (first, third))
     assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("preferences."))
     with pytest.raises(DeepDoseError, match="--init"):
-        train_planner(config, tmp_path / "x.safetensors", 1, preference=True)
+        train_planner(config, tmp_path / "x.safetensors", PlannerTraining(preference=True))
     with pytest.raises(DeepDoseError, match="no gantry angles"):
-        train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", 1)
+        train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", PlannerTraining())
 
 
 def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, cohort):
@@ -445,7 +436,7 @@ def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, cohort):
     alone = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
     paths = [tmp_path / f"without-{n}.safetensors" for n in range(2)]
     for n, path in enumerate(paths):
-        train_planner(alone, path, 3, without=LeftOut(n, 2), **QUIET_PLANNER)
+        train_planner(alone, path, PlannerTraining(3, without=LeftOut(n, 2)), **QUIET_PLANNER)
     names = [sample.name for sample in cache_patients(cohort / "train", tmp_path / "cache")]
     assert LeftOut(1, 2).rest(names) == names[::2] and LeftOut(0, 4).rest(names) == names[1:]
     config = configuration(
@@ -476,10 +467,10 @@ def test_halves_of_a_patient_count_as_much(cohort, tmp_path):
 
 
 def test_who_is_left_out_is_checked():
-    assert LeftOut.parse("3/4") == LeftOut(3, 4)
+    assert left_out("3/4") == LeftOut(3, 4)
     for text in ("4/4", "1", "1/", "-1/4", "0/1", "a/b"):
         with pytest.raises(ArgumentTypeError, match="is not FIRST/OF"):
-            LeftOut.parse(text)
+            left_out(text)
 
 
 def test_schedules():
@@ -536,42 +527,70 @@ def test_overrides(tmp_path, cohort):
     assert config.epochs == 7 and config.optimizer.lr == 1e-4
 
 
+def test_a_configuration_extends_another_one(tmp_path):
+    """Mappings are merged, other values replaced, null takes away; a circle is named."""
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "base.yaml").write_text("""
+name: base
+data: {train: a, validation: b}
+loss: {mae: 1.0, cdm: {weight: 0.5, goals: openkbp}, value_dvh: 0.1}
+gantry_angles: [0, 90]
+""")
+    (tmp_path / "deeper" / "middle.yaml").write_text("extends: ../base.yaml\nname: middle\nloss: {cdm: {weight: 0.2}}")
+    (tmp_path / "last.yaml").write_text("extends: deeper/middle.yaml\nloss: {value_dvh: null}\ngantry_angles: [45]")
+    config = read_config(tmp_path / "last.yaml", ["data.train=c"])
+    assert config.name == "middle" and config.gantry_angles == [45] and config.data == DataConfig("c", "b")
+    assert config.loss == {"mae": 1.0, "cdm": {"weight": 0.2, "goals": "openkbp"}}
+    (tmp_path / "base.yaml").write_text("extends: deeper/middle.yaml")
+    with pytest.raises(DeepDoseError, match=r"extends itself"):
+        read_config(tmp_path / "last.yaml")
+    (tmp_path / "base.yaml").write_text("extends: none.yaml")
+    with pytest.raises(DeepDoseError, match=r"none\.yaml"):
+        read_config(tmp_path / "last.yaml")
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "Training" / "configs").glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_configurations_build(path):
     DoseModule(read_config(path))
 
 
-def test_ensemble_is_the_mean_of_its_members(tmp_path, case):
-    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, growth=2 * seed) for seed in (1, 2, 3)]
-    model = load_model(join_models(paths, tmp_path / "ensemble.safetensors", version="5"))
-    assert len(model.contract.others) == 2 and model.contract.version == "5" and "ensemble of" in model.contract.recipe
-    one, *others = [Predictor(load_model(path), "cpu").predict(case).dose for path in (*paths, model.path)]
-    mean = (one + others[0] + others[1]) / 3
-    np.testing.assert_allclose(others[2], mean, atol=0.02)
-    with pytest.raises(DeepDoseError, match="two or more single networks"):
-        join_models([model.path, model.path], tmp_path / "x.safetensors", version="6")
-    with pytest.raises(DeepDoseError, match="two or more single networks"):
-        join_models(paths[:1], tmp_path / "x.safetensors", version="6")
-    with pytest.raises(DeepDoseError, match="an ensemble of 3 networks"):
-        start_from(DoseModule(configuration(tmp_path, tmp_path)), model.path)
-
-
 def test_models_of_other_planners_are_not_mixed(tmp_path):
     spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=(0, 180))
     paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, spec=spec) for seed in (1, 2)]
-    for mix in (average_models, join_models):
-        with pytest.raises(DeepDoseError, match=r"2\.safetensors: its planner differs"):
-            mix(paths, tmp_path / "x.safetensors", version="3")
+    with pytest.raises(DeepDoseError, match=r"2\.safetensors: its planner differs"):
+        average_models(paths, tmp_path / "x.safetensors", "3")
 
 
-def test_average_of_models(tmp_path):
-    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (1, 2)]
-    result = load_model(average_models(paths, tmp_path / "mean.safetensors", version="3", mirror=True))
-    assert not result.contract.single_pass
+def test_average_of_models(tmp_path, capsys):
+    paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, single_pass=False) for seed in (1, 2)]
+    mean = tmp_path / "mean.safetensors"
+    assert main(["combine", *map(str, paths), "-o", str(mean), "--version", "3", "--validation", "2.5", "1.5"]) == 0
+    result = load_model(mean)
     states = [load_model(path).network.state_dict() for path in paths]
     for name, value in result.network.state_dict().items():
         torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2, atol=1e-3, rtol=1e-3)
-    assert result.contract.version == "3" and "mean of the weights" in result.contract.recipe
+    contract = result.contract
+    assert not contract.single_pass and contract.version == "3" and "mean of the weights" in contract.recipe
+    assert contract.validation == {"dose_score": 2.5, "dvh_score": 1.5}
     other = make_model(tmp_path / "other.safetensors", widths=(4, 4, 8))
-    with pytest.raises(DeepDoseError, match=r"other\.safetensors: its network differs"):
-        average_models([paths[0], other], tmp_path / "x.safetensors", version="3")
+    assert main(["combine", str(paths[0]), str(other), "-o", str(mean)]) == 1
+    assert "other.safetensors: its network differs" in capsys.readouterr().err
+
+
+def test_a_checkpoint_is_exported_with_what_is_said_of_it(tmp_path, cohort, capsys):
+    """The first argument names the command or is the configuration to train by."""
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(settings(cohort, epochs=1)))
+    run, model = tmp_path / "run", tmp_path / "exported.safetensors"
+    assert main([str(path), "seed=2", "--run", str(run), "--accelerator", "cpu", "optimizer.lr=0.001"]) == 0
+    assert str(run / "tiny.safetensors") in capsys.readouterr().out
+    assert main([str(path), "--run", str(run)]) == 1 and "--resume" in capsys.readouterr().err
+    checkpoint, config = str(run / "checkpoints" / "last.ckpt"), str(run / "config.yaml")
+    options = ["--version", "4", "--no-single-pass", "--validation", "3", "2"]
+    assert main(["export", checkpoint, "--config", config, "-o", str(model), *options]) == 0
+    ours, theirs = load_model(model), load_model(run / "tiny.safetensors")
+    assert (ours.contract.version, ours.contract.single_pass) == ("4", False) and theirs.contract.single_pass
+    assert "seed 2" in ours.contract.recipe and ours.contract.validation == {"dose_score": 3, "dvh_score": 2}
+    assert all(
+        torch.equal(a, b) for a, b in zip(*(m.network.state_dict().values() for m in (ours, theirs)), strict=True)
+    )

@@ -71,25 +71,23 @@ class TrainingConfig:
     Attributes:
         loss: terms of `losses.DoseLoss` with their weights.
         network: arguments of `NetworkConfig` (the number of input channels follows from `channels`).
-        frozen: parts of the network that keep the weights they start with, e.g. [aggregation, decoder.0]: its modules'
-            names. What few patients cannot teach is left as it is.
         accumulate: batches whose gradients are averaged into one step.
         ema: decay of the moving average of the weights that is validated and exported; 0 for none.
         mirror: probability of a left-right flip (left and right organs exchange their names with it).
         mirror_axial: probability of a head-foot flip; coplanar beams are the same after it.
         rotate: probability that a patient is turned by a multiple of 40 degrees in the axial plane, see `augment.py`.
         derived_mask: probability that a patient's dose mask is replaced by one as a clinic would derive it, see
-            `data.derived_masks`.
+            `dataset.derived_masks`.
         coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
         affine: by how much patients are stretched, and how many of them.
         slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
             coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         gantry_angles: of the beams for the channel `beam_dose`, in degrees.
-        planner: file with the planner for that channel: of `train_planner.py`, or a model's. Empty: an untrained one.
+        planner: file with the planner for that channel: of `train.py planner`, or a model's. Empty: an untrained one.
         held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
-            trained without (`train_planner.py --without`). A planner's plans of the patients that taught it are better
+            trained without (`train.py planner --without`). A planner's plans of the patients that taught it are better
             than of others, and a network may learn to trust them too much.
-        validation_mirror: validate the mean of the prediction and its mirrored prediction.
+        single_pass: validate single passes, not the mean of the prediction and its mirrored prediction.
         precision: "auto" (CUDA: bf16 or fp16 AMP; CPU: bf16 where the processor has it), or a Lightning precision.
     """
 
@@ -106,7 +104,6 @@ class TrainingConfig:
     planner: str = ""
     held_out_planners: Sequence[str] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
-    frozen: Sequence[str] = ()
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: float = 0.0
@@ -118,7 +115,7 @@ class TrainingConfig:
     affine: AffineConfig = field(default_factory=AffineConfig)
     slab: int = 0
     slab_epochs: int = 0
-    validation_mirror: bool = False
+    single_pass: bool = True
     validate_every: int = 1
     precision: str = "auto"
 
@@ -130,18 +127,44 @@ _NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": Schedul
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
-    """Read a YAML configuration; `overrides` are "epochs=3" or "optimizer.lr=1e-4". DeepDoseError names the mistake."""
+    """Read a YAML configuration; `overrides` are "epochs=3" or "optimizer.lr=1e-4". DeepDoseError names the mistake.
+
+    A file that `extends` another one has its settings where it says nothing else: mappings are merged, and null takes
+    away what the other file says.
+    """
     path = Path(path)
+    content = _read(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise DeepDoseError("not a YAML mapping")
         for override in overrides:
             _override(content, override)
         values = {key: _build(_NESTED[key], value) if key in _NESTED else value for key, value in content.items()}
         return _build(TrainingConfig, values)
-    except (OSError, yaml.YAMLError, TypeError, ValueError, DeepDoseError) as error:
+    except (yaml.YAMLError, TypeError, ValueError, DeepDoseError) as error:
         raise DeepDoseError(f"{path}: {error}") from error
+
+
+def _read(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
+    """A file's settings, merged with those of the file that it extends, whose path is relative to its own."""
+    if path.resolve() in extending:
+        raise DeepDoseError(f"{path}: extends itself")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        raise DeepDoseError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise DeepDoseError(f"{path}: not a YAML mapping")
+    base = content.pop("extends", None)
+    return _merged(_read(path.parent / str(base), (*extending, path.resolve())), content) if base else content
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = {key: value for key, value in base.items() if changes.get(key, value) is not None}
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merged(result[key], value)
+        elif value is not None:
+            result[key] = value
+    return result
 
 
 def _override(content: dict, override: str) -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from DeepDosePredictLib.dvh.metrics import PatientScore, metric_differences, openkbp_metrics
-from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.channels import build_channels
 from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
@@ -30,11 +29,6 @@ class DoseModule(lightning.LightningModule):
         self.spec = channel_spec(config)
         self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
         self.network.to(memory_format=torch.channels_last_3d)
-        for name in config.frozen:
-            try:
-                self.network.get_submodule(name).requires_grad_(False)
-            except AttributeError as error:
-                raise DeepDoseError(f"frozen: the network has no part {name!r}") from error
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
 
@@ -85,9 +79,9 @@ class DoseModule(lightning.LightningModule):
     def predict_dose(
         self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, beams: Tensor | None = None
     ) -> Tensor:
-        """`forward`, averaged with the mirrored prediction where the configuration asks for it."""
+        """`forward`, averaged with the mirrored prediction unless the configuration asks for single passes."""
         dose = self(ct, bits, spacing, beams)
-        if self.config.validation_mirror:
+        if not self.config.single_pass:
             mirrored = self(
                 ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS), spacing, None if beams is None else beams.flip(-1)
             )
@@ -143,7 +137,7 @@ class DoseModule(lightning.LightningModule):
         if settings.name not in classes:
             raise ValueError(f"unknown optimizer {settings.name!r}; known are {', '.join(classes)}")
         optimizer = classes[settings.name](
-            [p for p in self.network.parameters() if p.requires_grad],
+            self.network.parameters(),
             lr=settings.lr,
             betas=tuple(settings.betas),
             weight_decay=settings.weight_decay,

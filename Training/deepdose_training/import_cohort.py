@@ -1,15 +1,8 @@
-"""Make a training cache of one's own patients: python Training/import_dicom.py COHORT -o CACHE [--config CONFIG]
-
-COHORT is what `deepdose predict` takes: a folder of patients in DICOM-RT, as Slicer saves them, or of OpenKBP. Patients
-that cannot be trained on are left out; CACHE/report.csv says of each what became of it and why. A configuration trains
-on the rest with data.train=CACHE (and another cache for data.validation).
-"""
+"""A training cache of one's own patients, with a report of what became of each of them."""
 
 from __future__ import annotations
 
-import argparse
 import csv
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,15 +11,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from DeepDosePredictLib.app.sources import CaseSource, find_cases
+from DeepDosePredictLib.app.sources import CaseSource
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.atomic import atomic_path
-from DeepDosePredictLib.io.roles import read_roles
-from DeepDosePredictLib.model.channels import ChannelSpec
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.rois import OARS, PTVS, prescription
 
-from .configuration import read_config
 from .dataset import NO_PLANS, Plans, Sample
 
 REPORT = "report.csv"
@@ -103,36 +93,3 @@ def write_report(path: Path, rows: Sequence[Row]) -> None:
         writer = csv.writer(file)
         writer.writerow(("patient", "status", "reason", "notes"))
         writer.writerows((row.patient, row.status, row.reason, row.notes) for row in rows)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Make a training cache of one's own patients.")
-    parser.add_argument("cohort", nargs="+", type=Path, metavar="COHORT", help="patient folder or folder of patients")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="CACHE")
-    parser.add_argument("--config", type=Path, help="configuration that will train on it (default: the usual channels)")
-    parser.add_argument(
-        "--roles", type=Path, metavar="FILE", help="JSON file {role: structure name or names} where names do not tell"
-    )
-    options = parser.parse_args(arguments)
-    try:
-        config = read_config(options.config) if options.config else None
-        highest, plans = (config.prescription, Plans.of(config)) if config else (ChannelSpec().prescription, NO_PLANS)
-        rows = import_cohort(
-            find_cases(options.cohort),
-            options.output,
-            highest,
-            plans,
-            read_roles(options.roles) if options.roles else None,
-        )
-    except (DeepDoseError, OSError) as error:
-        print(f"import_dicom: {error}", file=sys.stderr)
-        return 1
-    left_out = [row for row in rows if row.status != "kept"]
-    for row in left_out:
-        print(f"{row.patient}: left out: {row.reason}")
-    print(f"{len(rows) - len(left_out)} of {len(rows)} patients kept; report in {options.output / REPORT}")
-    return 0 if len(left_out) < len(rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

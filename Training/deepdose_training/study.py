@@ -1,16 +1,14 @@
-"""Train and score the variants of a study, and keep what came out: python Training/study.py Training/studies/NAME.yaml
+"""Train and score the variants of a study, and keep what came out.
 
 A study file names a configuration, settings common to all runs, the variants with their own settings, and the seeds.
 Runs lie in runs/studies/NAME/VARIANT-SEED; one that is finished is not repeated, one that was cut off is resumed. The
-results of all runs go into Training/studies/NAME/*.csv, from which study_report.py draws tables and figures.
+results of all runs go into Training/studies/NAME/*.csv, from which `study_report` draws tables and figures.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,22 +168,3 @@ def collect(study: Study, folder: Path) -> None:
             ("variant", "seed", *columns),
             [[result["variant"], result["seed"], *row] for result in finished for row in rows(result)],
         )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train and score the variants of a study.")
-    parser.add_argument("study", type=Path, help="YAML file in Training/studies")
-    options = parser.parse_args(arguments)
-    try:
-        study = Study.read(options.study)
-        run(study)
-        collect(study, RESULTS / study.name)
-    except DeepDoseError as error:
-        print(f"study: {error}", file=sys.stderr)
-        return 1
-    print(f"Results in {RESULTS / study.name}; draw them with python Training/study_report.py {study.name}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,8 @@
-"""Tables and figures of a study from its CSV files: python Training/study_report.py NAME
-
-Reads Training/studies/NAME/*.csv and writes report.md with tables, p values and figures beside them. With --patients it
-also draws DVH overlays and difference histograms of two patients, from the models of the runs, into runs/studies/NAME.
-"""
+"""Tables, p values and figures of a study from its CSV files, and DVHs of patients from the models of its runs."""
 
 from __future__ import annotations
 
-import argparse
 import csv
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -27,7 +21,7 @@ from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.rois import OARS, PTVS, is_target
 
-from .study import RESULTS, RUNS, WHOLE, Study
+from .study import WHOLE, Study
 
 COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b", "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93")
 STRUCTURES = dict(zip((*PTVS, *OARS), COLOURS, strict=True))
@@ -253,7 +247,7 @@ def report(name: str, folder: Path) -> Path:
         f"# Study: {name}",
         "",
         f"{patients} validation patients, {seeds} seed(s); errors are averaged over seeds.",
-        f"Made by `python Training/study_report.py {name}` from the CSV files here.",
+        f"Made by `python Training/train.py report {name}` from the CSV files here.",
         "",
         *score_table(errors, goals),
         "",
@@ -295,30 +289,3 @@ def _rows(path: Path) -> list[dict[str, str]]:
 def _save(figure: Figure, path: Path) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Tables and figures of a study.")
-    parser.add_argument("name", help="of a study in Training/studies")
-    parser.add_argument(
-        "--patients",
-        nargs="+",
-        type=Path,
-        metavar="FOLDER",
-        help="OpenKBP patients whose DVHs and differences are drawn, from the models of the runs",
-    )
-    options = parser.parse_args(arguments)
-    try:
-        print(report(options.name, RESULTS / options.name))
-        if options.patients:
-            path = RUNS / options.name / "patients.png"
-            draw_patients(path, Study.read(RESULTS / f"{options.name}.yaml"), options.patients)
-            print(path)
-    except DeepDoseError as error:
-        print(f"study_report: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,14 +1,13 @@
-"""Train a dose prediction network: python Training/train.py CONFIG [--resume] [--init MODEL] [key=value ...]
+"""Train a dose prediction network by a configuration.
 
-Several GPUs or machines: start it with torchrun, or pass --devices / --nodes; Lightning's DDP does the rest.
+Several GPUs or machines: start it with torchrun, or give `devices` and `num_nodes`; Lightning's DDP does the rest.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -23,7 +22,7 @@ from DeepDosePredictLib.model.model_file import load_model
 
 from .augment import RandomStretch
 from .coarse import CoarseData, CoarseModule
-from .configuration import TrainingConfig, read_config
+from .configuration import TrainingConfig
 from .dataset import PatientData, Plans, cache_patients
 from .dose_module import DoseModule
 from .export import export_checkpoint
@@ -39,7 +38,7 @@ def precision(name: str, accelerator: str) -> str:
 
 
 def make_trainer(
-    config: TrainingConfig, run: Path, callbacks_extra: Sequence[lightning.Callback] = (), **settings: object
+    config: TrainingConfig, run: Path, callbacks_extra: Sequence[lightning.Callback] = (), **settings: Any
 ) -> lightning.Trainer:
     """A Lightning trainer with the run's checkpoints, logs and weight averaging.
 
@@ -72,7 +71,7 @@ def make_trainer(
 
 
 def train(
-    config: TrainingConfig, run: Path, *, resume: bool = False, init: Path | None = None, **settings: object
+    config: TrainingConfig, run: Path, *, resume: bool = False, init: Path | None = None, **settings: Any
 ) -> Path | None:
     """Train, validate, and export the best checkpoint; returns the exported model's path (on the first process).
 
@@ -118,8 +117,6 @@ def start_from(module: DoseModule, path: Path) -> None:
     """
     model = load_model(path)
     theirs, ours = model.contract.channels, module.spec
-    if model.contract.others:
-        raise DeepDoseError(f"{path}: an ensemble of {1 + len(model.contract.others)} networks; start from one of them")
     same = (theirs.hu_window, theirs.prescription) == (ours.hu_window, ours.prescription)
     if not (same and set(theirs.names) <= set(ours.names)):
         raise DeepDoseError(f"{path}: its channels are {theirs}, the configuration's {ours}")
@@ -147,38 +144,3 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train a dose prediction network.")
-    parser.add_argument("config", type=Path, help="YAML configuration")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. epochs=20 optimizer.lr=1e-3")
-    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="continue the run where it stopped")
-    parser.add_argument("--init", type=Path, metavar="MODEL", help="start from the weights of this .safetensors model")
-    parser.add_argument("--accelerator", default="auto")
-    parser.add_argument("--devices", default="auto", help="number of GPUs, or of processes on the CPU")
-    parser.add_argument("--nodes", type=int, default=1)
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        config = read_config(options.config, options.overrides)
-        devices = options.devices if options.devices == "auto" else int(options.devices)
-        model = train(
-            config,
-            options.run or Path("runs") / config.name,
-            resume=options.resume,
-            init=options.init,
-            accelerator=options.accelerator,
-            devices=devices,
-            num_nodes=options.nodes,
-        )
-    except DeepDoseError as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
-    if model:
-        print(f"Exported {model}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,15 @@
-"""Train the planner of the channel `beam_dose`: python Training/train_planner.py CONFIG -o PLANNER [--init PLANNER]
+"""Train the planner of the channel `beam_dose` through the fit of the beams' fluences.
 
-CONFIG is a training configuration; of it, data, seed and gantry angles are used. The planner learns from the reference
-doses, by the mean absolute difference of the plan's dose: which dose to aim at, with which weights, and how the dose is
-spread over the beams, all at once and through the fit of the beams' fluences. With --preference one more network that
-spreads it is trained alone, on the fits of the planner given with --init, which are made once. What is written is the
-planner after the last epoch.
+It learns from the reference doses, by the mean absolute difference of the plan's dose: which dose to aim at, with which
+weights, and how the dose is spread over the beams.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -32,10 +28,10 @@ from DeepDosePredictLib.patient.rois import DOSE_MASK
 from DeepDosePredictLib.planner.bixel_factors import BeamPreference
 from DeepDosePredictLib.planner.planner import Fit, Planner, Problem, make_problem
 
-from .configuration import TrainingConfig, read_config
+from .configuration import TrainingConfig
 from .dataset import CACHED_ROIS, Sample, ShardSampler, cache_patients
 
-RATE, WEIGHT_DECAY, DROPOUT = 4e-3, 0.05, 0.15
+WEIGHT_DECAY = 0.05
 BATCH = 2
 STRETCH, ANISOTROPY = 0.07, 0.03
 """Largest logarithms of a copy's magnification along every axis, and between the axes in plane."""
@@ -48,16 +44,30 @@ class LeftOut:
     first: int
     of: int
 
-    @classmethod
-    def parse(cls, text: str) -> LeftOut:
-        """Of "FIRST/OF"."""
-        first, _, of = text.partition("/")
-        if not (first.isdecimal() and of.isdecimal() and int(first) < int(of) > 1):
-            raise argparse.ArgumentTypeError(f"{text!r} is not FIRST/OF, e.g. 0/4, with FIRST below OF")
-        return cls(int(first), int(of))
-
     def rest(self, samples: Sequence[Sample]) -> list[Sample]:
         return [sample for n, sample in enumerate(samples) if n % self.of != self.first]
+
+
+@dataclass(frozen=True)
+class PlannerTraining:
+    """How a planner is trained.
+
+    Attributes:
+        rate: peak of the learning rate.
+        copies: stretched copies in which every training patient is also seen.
+        init: planner, or model with one, to start from.
+        preference: train one more network that spreads the dose over the beams, and only that, on the fits of the
+            planner `init`, which are made once.
+        without: patients who are left out.
+    """
+
+    epochs: int = 30
+    rate: float = 4e-3
+    dropout: float = 0.15
+    copies: int = 0
+    init: Path | None = None
+    preference: bool = False
+    without: LeftOut | None = None
 
 
 @dataclass(frozen=True)
@@ -175,57 +185,33 @@ class PlannerModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def train_planner(
-    config: TrainingConfig,
-    output: Path,
-    epochs: int,
-    init: Path | None = None,
-    rate: float = RATE,
-    *,
-    preference: bool = False,
-    without: LeftOut | None = None,
-    copies: int = 0,
-    dropout: float = DROPOUT,
-    **settings: object,
-) -> Path:
-    """Train a planner and write it; training and validation errors go to a CSV log beside it. Returns `output`.
+def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **settings: Any) -> Path:
+    """Train a planner and write it as it is after the last epoch; returns `output`.
 
-    Every training patient is also seen in so many stretched `copies`.
+    Of the configuration, data, prescription, seed and gantry angles are used. Training and validation errors go to a
+    CSV log beside the planner. `settings`: of Lightning's trainer.
     """
     if not config.gantry_angles:
         raise DeepDoseError("the configuration names no gantry angles to plan with")
-    if preference and not init:
+    if how.preference and not how.init:
         raise DeepDoseError("a further preference is trained on the fits of a trained planner; name it with --init")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
-    planner = load_planner(init) if init else Planner(preferences=1)
-    if preference:
+    planner = load_planner(how.init) if how.init else Planner(preferences=1)
+    if how.preference:
         planner.preferences.append(BeamPreference())
     for module in planner.modules():
         if isinstance(module, nn.Dropout2d | nn.Dropout3d):
-            module.p = dropout
-    trained = planner.preferences[-1] if preference else planner
+            module.p = how.dropout
     planner.eval().requires_grad_(False)
-
-    def loader(folder: str, *, training: bool) -> DataLoader:
-        samples = cache_patients(folder, Path(config.data.cache))
-        if training and without:
-            samples = without.rest(samples)
-        patients = []
-        draw = np.random.default_rng(config.seed)
-        for sample in tqdm(samples, desc=f"Beams through {Path(folder).name}", leave=False):
-            seen = [sample, *(stretched_copy(sample, draw) for _ in range(copies if training else 0))]
-            parts = [PlannedPatient.of(s, config.prescription, config.gantry_angles) for s in seen]
-            if preference:
-                parts = [part.with_fit(planner) for part in parts]
-            elif training:
-                parts = [half for part in parts for half in part.halves()]
-            patients.append(parts)
-        sampler = ShardSampler(len(patients), 0, 1, shuffle=training, seed=config.seed)
-        return DataLoader(PlannedPatients(patients), 1, sampler=sampler, collate_fn=list)
-
+    cache = Path(config.data.cache)
+    training = cache_patients(config.data.train, cache)
+    loaders = (
+        _loader(how.without.rest(training) if how.without else training, planner, config, how),
+        _loader(cache_patients(config.data.validation, cache), planner, config),
+    )
     trainer = lightning.Trainer(
-        max_epochs=epochs,
+        max_epochs=how.epochs,
         accumulate_grad_batches=BATCH,
         gradient_clip_val=1.0,
         enable_checkpointing=False,
@@ -236,54 +222,26 @@ def train_planner(
         logger=CSVLogger(output.parent, name=f"{output.stem}-log"),
         **settings,
     )
-    loaders = loader(config.data.train, training=True), loader(config.data.validation, training=False)
+    trained = planner.preferences[-1] if how.preference else planner
     trained.train().requires_grad_(True)
-    trainer.fit(PlannerModule(planner, config.seed, config.prescription, rate), *loaders)
+    trainer.fit(PlannerModule(planner, config.seed, config.prescription, how.rate), *loaders)
     save_planner(output, planner.eval())
     return output
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Train the planner that makes a model's rough plans.")
-    parser.add_argument("config", type=Path, help="YAML configuration")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. seed=2")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PLANNER", help="file to write")
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=RATE, help=f"peak of the learning rate (default: {RATE})")
-    parser.add_argument(
-        "--preference",
-        action="store_true",
-        help="add one more network that spreads the dose over the beams, and train only that",
-    )
-    parser.add_argument("--copies", type=int, default=0, help="stretched copies of every training patient")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help=f"(default: {DROPOUT})")
-    parser.add_argument(
-        "--without",
-        type=LeftOut.parse,
-        metavar="FIRST/OF",
-        help="leave out every OF-th training patient from FIRST (0, 1, ...) on; for held_out_planners",
-    )
-    parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
-    options = parser.parse_intermixed_args(arguments)
-    try:
-        config = read_config(options.config, options.overrides)
-        path = train_planner(
-            config,
-            options.output,
-            options.epochs,
-            options.init,
-            options.rate,
-            preference=options.preference,
-            without=options.without,
-            copies=options.copies,
-            dropout=options.dropout,
-        )
-    except DeepDoseError as error:
-        print(f"train_planner: {error}", file=sys.stderr)
-        return 1
-    print(f"Wrote {path}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def _loader(
+    samples: Sequence[Sample], planner: Planner, config: TrainingConfig, how: PlannerTraining | None = None
+) -> DataLoader:
+    """Of training patients where it is said `how` they are trained on, of validation patients otherwise."""
+    draw = np.random.default_rng(config.seed)
+    patients = []
+    for sample in tqdm(samples, desc="Beams through patients", leave=False):
+        seen = [sample, *(stretched_copy(sample, draw) for _ in range(how.copies if how else 0))]
+        parts = [PlannedPatient.of(one, config.prescription, config.gantry_angles) for one in seen]
+        if how and how.preference:
+            parts = [part.with_fit(planner) for part in parts]
+        elif how:
+            parts = [half for part in parts for half in part.halves()]
+        patients.append(parts)
+    sampler = ShardSampler(len(patients), 0, 1, shuffle=how is not None, seed=config.seed)
+    return DataLoader(PlannedPatients(patients), 1, sampler=sampler, collate_fn=list)

@@ -198,7 +198,7 @@ def _planner(path: Path, file) -> Planner:
     if any(name.startswith(PLANNER + "preference.") for name in names):
         raise ModelError(
             f"{path}: its planner is of the form that came with version 6, which this program no longer"
-            " plans with; train its preference again (Training/train_planner.py --preference)"
+            " plans with; train its preference again (Training/train.py planner --preference)"
         )
     numbers = [
         sum(name.startswith(prefix + "preferences.") and name.endswith(".stem.bias") for name in names)

@@ -3,7 +3,7 @@
 Many fluences give targets and organs nearly the same dose; how a planner's optimiser spreads it over the beams decides
 the dose between them, and a fit to aims in voxels leaves that open. So a small network, the same one for all beams,
 looks at the patient and at the fit from each of them and gives every bixel of the fitted fluence a factor. Method and
-features are ours; it is trained by the dose of the resulting plan (Training/train_planner.py).
+features are ours; it is trained by the dose of the resulting plan (Training/train.py planner).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A network would have to learn beam geometry and inverse planning from a few hundred patients; both are known. What is
 not known is what planners trade for what. So a small network looks at the patient and says, for every voxel, which
 dose to aim at and how much it matters; then the beams' fluences are fitted to that (`beams`). Weights, aims and beam
-model are trained through the fit, with the reference doses of the training patients (Training/train_planner.py).
+model are trained through the fit, with the reference doses of the training patients (Training/train.py planner).
 Untrained, it aims at the prescriptions in the targets and at little elsewhere. Method and features are ours.
 """
 
