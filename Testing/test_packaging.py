@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import re
 import subprocess
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from DeepDosePredictLib import __version__
+from DeepDosePredictLib.app.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "DeepDosePredict"
@@ -106,10 +110,58 @@ def test_readme_names_the_two_commands_and_ci_runs_one():
     assert "make test" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_readme_links_exist():
-    for document in (ROOT / "README.md", ROOT / "Training" / "README.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *(ROOT / "docs").glob("*.md"),
+)
+
+
+FOLDERS = r"DeepDosePredict|Training|Testing|docs|examples|requirements|\.github"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_what_a_document_names_exists(document):
+    """Links, paths from the repository's root, and what its Python imports from the library."""
+    text = document.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (document.parent / target).exists(), target
+    for path in re.findall(rf"(?<![\w./~-])(?:{FOLDERS})/[\w./-]*", text):
+        assert (ROOT / path.rstrip(".")).exists(), path
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("DeepDosePredictLib"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), node.module
+    for name in re.findall(r"`(DeepDosePredictLib(?:\.\w+)+)`", text):
+        module, _, attribute = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), attribute), name
+
+
+def test_contributing_names_every_room_of_the_library():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]+/)`", text))
+    rooms = {f"{path.parent.name}/" for path in LIBRARY.glob("*/__init__.py")}
+    assert rooms <= named
+    assert all((LIBRARY / name).is_dir() or (ROOT / name).is_dir() for name in named)
+
+
+@pytest.mark.parametrize("document", ["2-command-line.md", "4-models.md"])
+def test_options_in_the_documents_are_the_command_s(document, capsys):
+    known = ""
+    for command in ("predict", "evaluate", "models", "phantom"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        known += capsys.readouterr().out
+    options = set(re.findall(r"--[a-z][a-z-]+", (ROOT / "docs" / document).read_text(encoding="utf-8")))
+    assert options and options <= set(re.findall(r"--[a-z][a-z-]+", known))
+
+
+def test_version_is_the_same_everywhere():
+    changelog = re.findall(r"^## \[(\d[\w.]*)\] - ([\d-]+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert changelog[0][0] == __version__
+    assert f"\nversion: {__version__}\n" in citation and f'\ndate-released: "{changelog[0][1]}"\n' in citation
 
 
 def test_locks_pin_what_the_package_asks_for():
