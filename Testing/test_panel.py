@@ -112,9 +112,9 @@ def test_selecting_inputs_shows_matches(session, patient):
 
 def test_data_loaded_later_is_selected_on_entering(session, scene):
     panel = session.open()
-    panel.exit()
+    session.leave()
     patient = add_patient(scene)
-    panel.enter()
+    session.enter()
     assert panel.ui.ctSelector.currentNode() is patient.ct
     assert panel.ui.predictButton.enabled
 
@@ -325,12 +325,12 @@ def test_a_failure_is_told_and_leaves_the_scene(panel, scene, patient, monkeypat
 
 def test_leaving_the_module_while_it_predicts_loses_nothing(panel, session, monkeypatch):
     def leave(fraction, text):
-        if panel._isEntered:
-            panel.exit()
+        if panel.parent.isEntered():
+            session.leave()
 
     monkeypatch.setattr(panel, "onProgress", leave)
     predict(panel)
-    panel.enter()
+    session.enter()
     assert panel.ui.resultsWidget.visible
     assert not panel.ui.outOfDateFrame.visible
 
@@ -416,10 +416,10 @@ def test_every_input_makes_results_out_of_date(panel, patient, session, scene, w
 
 def test_changes_while_another_module_is_shown_are_noticed(panel, patient, session):
     predict(panel)
-    panel.exit()
+    session.leave()
     repaint_contour(patient)
     session.wait()
-    panel.enter()
+    session.enter()
     assert panel.ui.outOfDateFrame.visible
 
 
@@ -544,13 +544,13 @@ def test_without_the_pytorch_extension_the_way_out_is_told(panel, question, miss
 # --- models
 
 
-def test_only_models_of_the_user_can_be_removed(panel, question, tmp_path, monkeypatch, tiny_model):
+def test_only_models_of_the_user_can_be_removed(panel, session, question, tmp_path, monkeypatch, tiny_model):
     from DeepDosePredictLib.model import installed as models
 
     monkeypatch.setattr(models, "USER_MODELS", tmp_path)
     (tmp_path / "mine.safetensors").write_bytes(tiny_model.read_bytes())
     panel.logic.getParameterNode().model = ""
-    panel.enter()
+    session.enter()
     assert not panel.ui.removeModelButton.enabled
     panel.ui.modelComboBox.setCurrentIndex(panel.ui.modelComboBox.findText("mine"))
     panel.ui.modelComboBox.activated.emit(panel.ui.modelComboBox.currentIndex)
@@ -572,9 +572,9 @@ def test_the_phantom_is_registered_as_sample_data(session, scene):
     (source,) = SampleData.SampleDataLogic.sources
     assert source["sampleName"] == "DeepDosePredictPhantom"
     panel = session.open()
-    panel.exit()
+    session.leave()
     source["customDownloader"](source)
-    panel.enter()
+    session.enter()
     assert panel.ui.predictButton.enabled, panel.ui.reasonLabel.text
     assert panel.ui.referenceDoseSelector.currentNode() is not None
     assert "PTV70" in rows(panel)

@@ -182,3 +182,57 @@ def test_parameter_node_checks_types(session):
             setattr(node, name, value)
     with pytest.raises(ValueError, match="Cannot find a param"):
         node.connectParametersToGui({"nosuch": None})
+
+
+def test_the_module_panel_follows_minimum_size_hints(session):
+    """A wrapped label gets one line's height there, unless it insists on more."""
+    import qt
+
+    from qt_standins.module_panel import ModulePanel
+    from qt_standins.pythonqt import unwrap
+
+    area, box = ModulePanel(), qt.QWidget()
+    layout = qt.QVBoxLayout(box)
+    label, below = qt.QLabel("word " * 100), qt.QPushButton("Below")
+    label.wordWrap = True
+    label.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Preferred)
+    layout.addWidget(label)
+    layout.addWidget(below)
+    area.setWidget(unwrap(box))
+    area.resize(200, 60)
+    area.show()
+    session.app.processEvents()
+    assert label.height < label.heightForWidth(label.width)
+    label.minimumHeight = label.heightForWidth(label.width)
+    session.app.processEvents()
+    assert label.height >= label.heightForWidth(label.width)
+    area.close()
+
+
+def test_python_subclasses_may_filter_events(session):
+    import qt
+
+    class Filter(qt.QObject):
+        def __init__(self):
+            qt.QObject.__init__(self)
+            self.seen = []
+
+        def eventFilter(self, watched, event):
+            self.seen.append((watched, event.type()))
+            return False
+
+    filter_, button = Filter(), qt.QPushButton()
+    button.installEventFilter(filter_)
+    button.resize(50, 50)
+    button.show()
+    session.app.processEvents()
+    assert (button, qt.QEvent.Resize) in filter_.seen
+    button.close()
+
+
+def test_slices_stay_where_they_are_unless_fitted(session, scene):
+    away = scene.volume(np.zeros((20, 30, 30), np.int16), lps_grid((3, 2, 2), (0, 0, -400)))
+    slicer.util.setSliceViewerLayers(background=away)
+    assert session.layout.black_views() == ["Red", "Yellow", "Green"]
+    slicer.util.setSliceViewerLayers(background=away, fit=True)
+    assert session.layout.black_views() == [] and session.layout.layers() == {(away, None)}

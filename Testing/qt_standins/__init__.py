@@ -19,11 +19,14 @@ pytest.importorskip(
     exc_type=ImportError,
 )
 import slicer
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QWidget
 
 from . import application, parameter_node, scripted_module, ui_loader
 from .ctk_widgets import WIDGETS as CTK_WIDGETS
-from .pythonqt import FlatModule, complaints, qt_module, unwrap, wrapper_class
+from .layout_manager import LayoutManager
+from .module_panel import ModulePanel, qSlicerScriptedLoadableModuleWidget
+from .pythonqt import FlatModule, complaints, qt_module, unwrap, wrap, wrapper_class
 from .qmrml_widgets import WIDGETS as QMRML_WIDGETS
 
 MODULE = Path(__file__).resolve().parents[2] / "DeepDosePredict" / "DeepDosePredict.py"
@@ -47,7 +50,8 @@ class SlicerSession:
             "SampleData": application.sample_data_module(),
         }
         sys.modules.update(self._modules)
-        self.app = application.SlicerApplication(self.scene)
+        self.layout = LayoutManager(self.scene, scene.application)
+        self.app = application.SlicerApplication(self.scene, self.layout)
         self._give(slicer, "app", self.app)
         self._give(slicer, "mrmlScene", self.scene)
         for widget in QMRML_WIDGETS:
@@ -66,30 +70,51 @@ class SlicerSession:
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         self.description = types.SimpleNamespace(
-            path=str(MODULE), widgetRepresentation=lambda: self.module_widget.parent
+            path=str(MODULE), widgetRepresentation=lambda: self.module_widget.parent, reload=self._reload
         )
         self._give(slicer.modules, name.lower(), self.description)
         getattr(module, name)(self.description)
         return module
 
-    def open(self):
+    def open(self, height: int = 1000):
         """Select the module: its widget in a dock 400 pixels wide. Returns the Python widget."""
         import qt
 
-        self.area = qt.QScrollArea()
-        self.area.widgetResizable = True
+        self.area = wrap(ModulePanel())
         self.area.setHorizontalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
-        parent = slicer.qMRMLWidget()
+        parent = wrap(qSlicerScriptedLoadableModuleWidget())
         parent.setLayout(qt.QVBoxLayout())
         parent.setMRMLScene(slicer.mrmlScene)
         self.area.setWidget(parent)
-        self.module_widget = self.python.DeepDosePredictWidget(parent)
-        self.module_widget.setup()
-        self.module_widget.enter()
-        self.area.resize(DOCK_WIDTH, 1000)
+        self._make_widget(parent)
+        self.enter()
+        self.area.resize(DOCK_WIDTH, height)
         self.area.show()
         self.app.processEvents()
         return self.module_widget
+
+    def _make_widget(self, parent) -> None:
+        self.module_widget = self.python.DeepDosePredictWidget(parent)
+        unwrap(parent).setPythonWidget(self.module_widget)
+        self.module_widget.setup()
+
+    def enter(self) -> None:
+        """Come back to the module."""
+        unwrap(self.module_widget.parent).enter()
+        self.app.processEvents()
+
+    def leave(self) -> None:
+        """Select another module."""
+        unwrap(self.module_widget.parent).exit()
+
+    def _reload(self) -> None:
+        """slicer.util.reloadScriptedModule: a new widget in the old one's place, which is not told to enter."""
+        parent = self.module_widget.parent
+        self.module_widget.cleanup()
+        for child in unwrap(parent).findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly):
+            self.discard(wrap(child))
+        self.python = self._import_module()
+        self._make_widget(parent)
 
     def wait(self, milliseconds: int = 600) -> None:
         """Let timers run."""
@@ -117,10 +142,12 @@ class SlicerSession:
 
     def close(self) -> None:
         if self.module_widget is not None:
-            self.module_widget.exit()
-            self.module_widget.cleanup()
-            self.discard(self.area)
+            if self.module_widget.parent:
+                self.leave()
+                self.module_widget.cleanup()
+                self.discard(self.area)
             self.module_widget = None
+        self.layout.close()
         application.forget(
             (
                 *self._modules,

@@ -25,8 +25,8 @@ class _ModuleManager:
 class SlicerApplication:
     """The part of qSlicerApplication that the module uses; any other name is an AttributeError."""
 
-    def __init__(self, scene):
-        self._scene = scene
+    def __init__(self, scene, layout):
+        self._scene, self._layout = scene, layout
         self._application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["slicer"])
         self._application.setStyle("Fusion")
         self._startup: list = []
@@ -55,7 +55,7 @@ class SlicerApplication:
         self._application.processEvents()
 
     def layoutManager(self):
-        return None
+        return self._layout
 
     def moduleManager(self):
         return self._manager

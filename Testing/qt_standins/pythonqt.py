@@ -23,6 +23,8 @@ complaints: list[str] = []
 
 _MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 _PYTHON_ONLY = {"Signal", "Slot", "Property", "QEnum", "QFlag", "ClassInfo", "SIGNAL", "SLOT"}
+# Virtual functions that a Python subclass of a wrapped class may override.
+_VIRTUAL = ("eventFilter",)
 # Slots and methods that PySide6 has under another name or that belong to Python alone.
 _HIDDEN = {"exec", "connect", "disconnect", "emit", "tr", "metaObject", "staticMetaObject", "receivers", "sender"}
 _RENAMED = {"exec_": "exec"}
@@ -108,7 +110,7 @@ class WrapperType(type):
     """Class level of a wrapper: enums and static functions."""
 
     def __getattr__(cls, name: str):
-        pyside = cls.__dict__.get("_pyside")
+        pyside = next((vars(base)["_pyside"] for base in cls.__mro__ if "_pyside" in vars(base)), None)
         if pyside is None or name.startswith("_") or name in _HIDDEN or not hasattr(pyside, name):
             raise AttributeError(f"type object '{cls.__name__}' has no attribute '{name}'")
         value = getattr(pyside, name)
@@ -148,10 +150,14 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
     def __init__(self, *args, **kwargs):
         if kwargs:
             raise ValueError(f"{type(self).__name__}: called constructor does not support kwargs")
+        derived = "_pyside" not in vars(type(self))
+        pyside = _overriding(type(self)) if derived else type(self)._pyside
         try:
-            _bind(self, type(self)._pyside(*map(unwrap, args)))
+            _bind(self, pyside(*map(unwrap, args)))
         except TypeError as error:
             raise ValueError(f"Could not find matching overload for given arguments: {args}. {error}") from error
+        if derived:
+            unwrap(self)._python = self
 
     # --- identity and lifetime
 
@@ -199,6 +205,9 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
         if name == "name":
             name = "objectName"
         index = cpp.metaObject().indexOfProperty(name)
+        if index < 0 and "_pyside" not in vars(type(self)):
+            object.__setattr__(self, name, value)
+            return
         if index < 0:
             if callable(getattr(type(cpp), name, None)):
                 raise AttributeError(f"Slot '{name}' can not be overwritten")
@@ -275,6 +284,25 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
     def findChild(self, of_class, name: str = ""):
         found = self.findChildren(of_class, name)
         return found[0] if found else None
+
+
+def _overriding(derived: type) -> type:
+    """The Qt class of a Python subclass: Qt calls its overrides; what they raise is printed."""
+    pyside = derived._pyside
+
+    def forwarded(name: str):
+        def call(self, *args):
+            try:
+                return getattr(self._python, name)(*(wrap(arg) for arg in args))
+            except Exception:
+                complain(traceback.format_exc())
+                return getattr(pyside, name)(self, *args)
+
+        return call
+
+    own = [base for base in derived.__mro__ if "_pyside" not in vars(base) and base is not PythonQtInstanceWrapper]
+    names = [name for name in _VIRTUAL if any(name in vars(base) for base in own)]
+    return type(derived.__name__, (pyside,), {name: forwarded(name) for name in names})
 
 
 def _dynamic(cpp) -> set[str]:

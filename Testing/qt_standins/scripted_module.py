@@ -48,6 +48,9 @@ class ScriptedLoadableModuleWidget:
     def setup(self) -> None:
         pass
 
+    def onReload(self) -> None:
+        getattr(slicer.modules, self.moduleName.lower()).reload()
+
     def cleanup(self) -> None:
         pass
 
