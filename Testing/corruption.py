@@ -144,7 +144,7 @@ READERS = {
     "roles": Reader(_write_roles, lambda folder: read_roles(folder / "roles.json"), _check_roles),
     "goals": Reader(_write_goals, lambda folder: read_goals(folder / "goals.json"), _check_goals),
     "model": Reader(
-        lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1, norm="none"),
+        lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1, norm="batch"),
         lambda folder: load_model(folder / "m.safetensors"),
         _check_model,
     ),

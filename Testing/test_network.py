@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from DeepDosePredictLib.device import cpu_has_bf16, one_thread
-from DeepDosePredictLib.model.network import NORMS, DeepDoseNet, DenseDilatedBlock, MaskedGroupNorm, NetworkConfig
+from DeepDosePredictLib.model.network import NORMS, DeepDoseNet, DenseDilatedBlock, NetworkConfig
 
 TINY = {"in_channels": 3, "widths": (4, 4, 4), "growth": 4, "head_channels": 4, "group_size": 2}
 
@@ -72,6 +72,8 @@ def test_crop_equals_the_whole_beyond_the_receptive_field():
         {"growth": 0},
         {"widths": (4, 4, 10**9)},
         {"full_resolution_channels": -1},
+        {"detail_channel": 0},
+        {"pooling": 2, "detail_channel": 12},
     ],
 )
 def test_impossible_configurations(wrong):
@@ -116,56 +118,6 @@ def test_prediction_takes_the_fast_convolutions_and_gives_the_same(monkeypatch):
             torch.testing.assert_close(network(volume), expected, atol=1e-5, rtol=1e-4)
         assert calls or not torch.backends.mkldnn.is_available()
         calls.clear()
-
-
-def test_masked_norm_looks_at_the_mask_only():
-    """Inside the mask it equals group norm of the voxels inside; what lies outside, or is padded, changes nothing."""
-    torch.manual_seed(0)
-    norm = MaskedGroupNorm(2, 6)
-    torch.nn.init.normal_(norm.weight)
-    torch.nn.init.normal_(norm.bias)
-    plain = torch.nn.GroupNorm(2, 6)
-    plain.load_state_dict(norm.state_dict())
-    volume, mask = 3 + torch.randn(2, 6, 4, 5, 6), (torch.rand(2, 1, 4, 5, 6) > 0.5).float()
-    normalised = norm(volume, mask)
-    for case in range(2):
-        inside = mask[case, 0] > 0
-        expected = plain(volume[case : case + 1, :, inside])
-        torch.testing.assert_close(normalised[case : case + 1, :, inside], expected, atol=1e-5, rtol=1e-4)
-    other = torch.where(mask > 0, volume, torch.randn_like(volume) * 100)
-    torch.testing.assert_close(norm(other, mask) * mask, normalised * mask)
-    padded = norm(F.pad(volume, (0, 3, 2, 0, 1, 1)), F.pad(mask, (0, 3, 2, 0, 1, 1)))
-    torch.testing.assert_close(padded[:, :, 1:-1, 2:, :-3], normalised)
-
-
-def test_masked_norm_makes_a_batch_of_padded_crops_equal_to_its_cases():
-    """Up to the zero padding at the crop's border, which reaches the far side of so small a crop only faintly."""
-    torch.manual_seed(0)
-    sizes = {"widths": (8, 8, 8), "growth": 8, "head_channels": 8, "group_size": 2, "dilations": (1,)}
-    volume = torch.randn(1, 12, 32, 32, 32)
-    volume[:, -1] = 0
-    volume[:, -1, 2:14, 2:14, 2:14] = 1
-    differences = {}
-    for norm in ("masked", "group"):
-        network = DeepDoseNet(NetworkConfig(norm=norm, **sizes)).eval()
-        with torch.inference_mode():
-            alone, padded = network(volume), network(F.pad(volume, (0, 64, 0, 64, 0, 64)))[..., :32, :32, :32]
-        differences[norm] = (alone - padded)[..., 2:14, 2:14, 2:14].abs().max() / alone.std()
-    assert differences["masked"] < 0.2 * differences["group"]
-
-
-def test_base_channel_is_corrected_from_the_start():
-    """An untrained network gives little more than the base it is to correct; its weights see the gradient."""
-    network = DeepDoseNet(
-        NetworkConfig(in_channels=3, widths=(4, 4, 4), growth=4, norm="group", group_size=2, base_channel=1)
-    )
-    x = torch.rand(1, 3, 16, 32, 16)
-    output = network(x)
-    assert (output[:, 0] - x[:, 1]).abs().mean() < 0.2
-    output.sum().backward()
-    assert network.head.weight.grad.abs().sum() > 0
-    with pytest.raises(ValueError, match="base_channel"):
-        NetworkConfig(in_channels=3, base_channel=3)
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="the processor does not compute in bf16")

@@ -18,13 +18,13 @@ from safetensors.torch import save
 from ..errors import DeepDoseError, ModelError
 from ..planner.planner import Planner, untrained_planner
 from .channels import ChannelSpec
-from .network import DeepDoseNet, Ensemble, NetworkConfig
+from .network import DeepDoseNet, NetworkConfig
 
 FORMAT, PLANNER_FORMAT = "deepdose-1", "deepdose-planner-1"
 PLANNER = "planner."
 """What the names of a planner's weights begin with."""
 ARCHITECTURE = "DeepDoseNet"
-MAX_NETWORKS = 16
+MAX_PARTNERS = 16
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -37,7 +37,6 @@ class Contract:
         version: version of the weights.
         channels: input channels, HU window and prescription (the unit of the network's dose, in Gy).
         network: architecture.
-        others: architectures of the further networks of an ensemble, whose mean is the prediction.
         grid: (K, J, I) voxels of the model grid.
         single_pass: whether predictions are by default those of one pass, see `Predictor`.
         deliverable: share of the nearest deliverable dose in the prediction, see `planner.Delivery.blended`.
@@ -55,15 +54,12 @@ class Contract:
     single_pass: bool = True
     deliverable: float = 0.0
     planned: float = 0.0
-    others: tuple[NetworkConfig, ...] = ()
     training_data: str = ""
     recipe: str = ""
     validation: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        networks = {"network": self.network.to_dict(), "others": [other.to_dict() for other in self.others]}
-        content = asdict(self) | networks | {"architecture": ARCHITECTURE}
-        return json.dumps(content)
+        return json.dumps(asdict(self) | {"architecture": ARCHITECTURE})
 
     @classmethod
     def from_json(cls, text: str) -> Contract:
@@ -71,6 +67,9 @@ class Contract:
         content = json.loads(text)
         if "mirror" in content:  # until the shipped file is written again
             content["single_pass"] = not content.pop("mirror")
+            content.pop("others", None)
+            for key in ("mask_channel", "base_channel", "slope"):
+                content["network"].pop(key, None)
         words = [content[key] for key in ("name", "version", "training_data", "recipe") if key in content]
         if not all(isinstance(word, str) for word in words) or not all(word.isprintable() for word in words[:2]):
             raise ValueError("name, version and descriptions must be words")
@@ -88,14 +87,11 @@ class Contract:
         if len(grid) != 3 or not all(isinstance(n, int) and 16 <= n <= 512 and n % 16 == 0 for n in grid):
             raise ValueError(f"impossible grid {grid}")
         spec, network = ChannelSpec(**content.pop("channels")), NetworkConfig(**content.pop("network"))
-        others = tuple(NetworkConfig(**other) for other in content.pop("others", ()))
-        if len(others) >= MAX_NETWORKS:
-            raise ValueError(f"an ensemble has at most {MAX_NETWORKS} networks, not {1 + len(others)}")
-        if wrong := [n.in_channels for n in (network, *others) if n.in_channels != len(spec.names)]:
-            raise ValueError(f"{len(spec.names)} channels for a network with {wrong[0]}")
+        if network.in_channels != len(spec.names):
+            raise ValueError(f"{len(spec.names)} channels for a network with {network.in_channels}")
         if any(shares) and not spec.gantry_angles:
             raise ValueError("a deliverable dose needs gantry angles")
-        return cls(channels=spec, network=network, others=others, grid=tuple(grid), **content)
+        return cls(channels=spec, network=network, grid=tuple(grid), **content)
 
 
 @dataclass(frozen=True)
@@ -107,16 +103,14 @@ class Model:
         sha256: hash of the file, for provenance.
     """
 
-    network: DeepDoseNet | Ensemble
+    network: DeepDoseNet
     contract: Contract
     path: Path
     sha256: str
     planner: Planner | None = None
 
 
-def save_model(
-    path: str | Path, network: DeepDoseNet | Ensemble, contract: Contract, planner: Planner | None = None
-) -> None:
+def save_model(path: str | Path, network: DeepDoseNet, contract: Contract, planner: Planner | None = None) -> None:
     """Write a network's weights, and its planner's, in half precision with its contract."""
     weights = network.state_dict() | _planner_weights(planner)
     _save(Path(path), weights, {"format": FORMAT, "contract": contract.to_json()})
@@ -168,17 +162,12 @@ def load_model(path: str | Path) -> Model:
     with _open(path) as file:
         contract = _contract(path, file.metadata() or {})
         with torch.device("meta"):  # the file's own sizes are not trusted with memory before they are compared
-            network = make_network(contract)
+            network = DeepDoseNet(contract.network)
         planned = bool(contract.channels.gantry_angles)
         names = {name for name in file.keys() if not (planned and name.startswith(PLANNER))}
         _fill(path, file, network, names)
         planner = _planner(path, file) if planned else None
     return Model(network, contract, path, sha256(path.read_bytes()).hexdigest(), planner)
-
-
-def make_network(contract: Contract) -> DeepDoseNet | Ensemble:
-    """The network, without weights that mean anything, that a contract describes."""
-    return Ensemble((contract.network, *contract.others)) if contract.others else DeepDoseNet(contract.network)
 
 
 def load_planner(path: str | Path) -> Planner:
@@ -212,7 +201,7 @@ def _planner(path: Path, file) -> Planner:
 
 def _partners(names: set[str]) -> list[str]:
     """What the names of the weights of a planner's partners begin with."""
-    prefixes = (f"{PLANNER}partners.{n}." for n in range(MAX_NETWORKS))
+    prefixes = (f"{PLANNER}partners.{n}." for n in range(MAX_PARTNERS))
     return list(takewhile(lambda prefix: prefix + "tissue" in names, prefixes))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 STRIDE = 16
 """Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
 
-NORMS = ("batch", "group", "masked", "instance", "none")
+NORMS = ("batch", "group")
 
 
 def network_padding(extent: Sequence[int]) -> list[int]:
@@ -34,21 +34,16 @@ class NetworkConfig:
         dilations: dilation of each of the five convolutions of the dense block. The paper names 1, 2, 5, 9 for five
             layers; the fifth is taken as 1, which smooths the gridding that the large dilations leave.
         head_channels: channels of the last transposed convolution, before the final 1x1x1 convolution.
-        norm: "batch" as published, "group", "masked" (group norm whose statistics leave out what lies outside the dose
-            mask, so that neither crop nor padding changes them), "instance" or "none".
-        group_size: channels per group when `norm` is "group" or "masked".
-        mask_channel: input channel that holds the dose mask, for "masked".
+        norm: "batch" as published, or "group", which treats a batch of one as any other.
+        group_size: channels per group when `norm` is "group".
         full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
             [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
             detail that no skip brings back.
         dropout: share of the dense block's channels that are dropped in training.
-        base_channel: input channel, in units of the output, that the network corrects: it is added to the last layer's
-            output before the ReLU. None as published.
         pooling: the network may work on inputs averaged over cells of so many voxels along every axis; its dose is
             interpolated back. 1 as published.
         detail_channel: input channel, in units of the output, whose detail goes with a dose from pooled inputs: what it
             loses itself when it is averaged and interpolated back.
-        slope: of the ReLUs below zero. 0 as published; above it they cannot die, as they may where a base is good.
     """
 
     in_channels: int = 12
@@ -60,11 +55,8 @@ class NetworkConfig:
     group_size: int = 8
     full_resolution_channels: int = 0
     dropout: float = 0.0
-    mask_channel: int = -1
-    base_channel: int | None = None
     pooling: int = 1
     detail_channel: int | None = None
-    slope: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -78,52 +70,19 @@ class NetworkConfig:
             raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
-        if not -self.in_channels <= self.mask_channel < self.in_channels:
-            raise ValueError(f"mask_channel must be one of the {self.in_channels} input channels: {self}")
-        for name in ("base_channel", "detail_channel"):
-            channel = getattr(self, name)
-            if channel is not None and not (isinstance(channel, int) and 0 <= channel < self.in_channels):
-                raise ValueError(f"{name} must be one of the {self.in_channels} input channels: {self}")
+        channel = self.detail_channel
+        if channel is not None and not (isinstance(channel, int) and 0 <= channel < self.in_channels):
+            raise ValueError(f"detail_channel must be one of the {self.in_channels} input channels: {self}")
         if self.pooling not in (1, 2, 4) or (self.pooling == 1 and self.detail_channel is not None):
             raise ValueError(f"pooling must be 1, or 2 or 4 with or without a detail_channel: {self}")
-        if not 0 <= self.slope < 1:
-            raise ValueError(f"slope must be from 0 to below 1, not {self.slope}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
-    def to_dict(self) -> dict:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-
-
-class MaskedGroupNorm(nn.GroupNorm):
-    """Group norm with mean and variance over the voxels of a mask only; all voxels are normalised with them."""
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, C, K, J, I), mask (B, 1, K, J, I) of 0 and 1."""
-        b, c = x.shape[:2]
-        with torch.autocast(x.device.type, enabled=False):
-            values, weights = x.float().flatten(2), mask.float().flatten(2)
-            weights = (weights / weights.sum(2, keepdim=True).clamp(min=1)).mT
-            moments = torch.cat((values @ weights, values.square() @ weights), 2)
-            mean, square = moments.view(b, self.num_groups, -1, 2).mean(2).unbind(2)
-            scale = torch.rsqrt((square - mean.square()).clamp(min=0) + self.eps)
-            scale, mean = (v.repeat_interleave(c // self.num_groups, 1) for v in (scale, mean))
-            scale = scale * self.weight
-            shift = self.bias - mean * scale
-        return torch.addcmul(shift[..., None, None, None], x, scale[..., None, None, None]).to(x.dtype)
-
 
 def _norm(config: NetworkConfig, channels: int) -> nn.Module:
-    groups = max(1, channels // config.group_size)
     if config.norm == "batch":
         return nn.BatchNorm3d(channels)
-    if config.norm == "group":
-        return nn.GroupNorm(groups, channels)
-    if config.norm == "masked":
-        return MaskedGroupNorm(groups, channels)
-    if config.norm == "instance":
-        return nn.InstanceNorm3d(channels, affine=True)
-    return nn.Identity()
+    return nn.GroupNorm(max(1, channels // config.group_size), channels)
 
 
 class Conv3d(nn.Conv3d):
@@ -153,18 +112,11 @@ class ConvNormReLU(nn.Sequential):
     """A 3x3x3 convolution with normalisation and ReLU."""
 
     def __init__(self, config: NetworkConfig, n_in: int, n_out: int, dilation: int = 1, stride: int = 1):
-        bias = config.norm == "none"
         super().__init__(
-            Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=bias),
+            Conv3d(n_in, n_out, 3, stride, padding=dilation, dilation=dilation, bias=False),
             _norm(config, n_out),
-            nn.LeakyReLU(config.slope, inplace=True),
+            nn.ReLU(inplace=True),
         )
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """mask: (B, 1, K, J, I) at the resolution of the output, for masked norm."""
-        convolution, norm, relu = self
-        x = convolution(x)
-        return relu(norm(x) if mask is None else norm(x, mask))
 
 
 class ResidualBlock(nn.Module):
@@ -175,12 +127,11 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, config: NetworkConfig, n_in: int, n_out: int):
         super().__init__()
-        self.body = nn.ModuleList((ConvNormReLU(config, n_in, n_out), ConvNormReLU(config, n_out, n_out)))
+        self.body = nn.Sequential(ConvNormReLU(config, n_in, n_out), ConvNormReLU(config, n_out, n_out))
         self.shortcut = nn.Identity() if n_in == n_out else Conv3d(n_in, n_out, 1)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        first, second = self.body
-        return second(first(x, mask), mask) + self.shortcut(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
 
 
 class DenseDilatedBlock(nn.Module):
@@ -195,13 +146,13 @@ class DenseDilatedBlock(nn.Module):
         self.dropout = nn.Dropout3d(config.dropout)
         self.out_channels = n_in + len(config.dilations) * config.growth
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         # PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients for volumes of two slices.
         flat = x.device.type == "cpu" and min(x.shape[2:]) <= 2
         with torch.autocast(x.device.type, enabled=False) if flat else contextlib.nullcontext():
             features = [x.float() if flat else x]
             for layer in self.layers:
-                features.append(self.dropout(layer(torch.cat(features, 1), mask)))
+                features.append(self.dropout(layer(torch.cat(features, 1))))
             return torch.cat(features, 1)
 
 
@@ -241,13 +192,9 @@ class DeepDoseNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        if self.config.base_channel is None:
-            # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
-            nn.init.normal_(self.head.weight, std=0.01)
-            nn.init.constant_(self.head.bias, 0.3)
-        else:
-            # Random corrections of a good base are worse than none: training may first switch all features off.
-            nn.init.zeros_(self.head.weight)
+        # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.constant_(self.head.bias, 0.3)
 
     def forward(self, x: Tensor) -> Tensor:
         if any(n % STRIDE for n in x.shape[2:]):
@@ -268,39 +215,15 @@ class DeepDoseNet(nn.Module):
 
     def dose(self, x: Tensor) -> Tensor:
         """Dose (B, 1, K, J, I) at the resolution of inputs (B, C, K, J, I) that are averaged already."""
-        masks = self._masks(x)
-        features, skips = self.stem(x, masks[1]), []
-        for block, mask in zip(self.encoder, masks[1:], strict=False):
-            features = block(features, mask)
+        features, skips = self.stem(x), []
+        for block in self.encoder:
+            features = block(features)
             skips.append(features)
             features = self.pool(features)
-        features = self.aggregation(features, masks[4])
-        for up, block, mask in zip(self.up, self.decoder, masks[3:0:-1], strict=True):
-            features = block(torch.cat((up(features), skips.pop()), 1), mask)
+        features = self.aggregation(features)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            features = block(torch.cat((up(features), skips.pop()), 1))
         features = self.up_full(features)
         if self.full_resolution is not None:
-            features = self.full_resolution(torch.cat((features, x), 1), masks[0])
-        output = self.head(features)
-        if self.config.base_channel is not None:
-            output = output.float() + x.narrow(1, self.config.base_channel, 1)
-        return torch.relu(output)
-
-    def _masks(self, x: Tensor) -> list[Tensor | None]:
-        """The dose mask at full, 1/2, 1/4, 1/8 and 1/16 resolution, for masked norm: voxels that hold any of it."""
-        if self.config.norm != "masked":
-            return [None] * 5
-        masks = [x.narrow(1, self.config.mask_channel % x.shape[1], 1).contiguous()]
-        for _ in range(4):
-            masks.append(self.pool(masks[-1]))
-        return masks
-
-
-class Ensemble(nn.Module):
-    """The mean of networks that were trained independently; input and output as theirs."""
-
-    def __init__(self, configs: Sequence[NetworkConfig]):
-        super().__init__()
-        self.members = nn.ModuleList(map(DeepDoseNet, configs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return sum(member(x).float() for member in self.members) / len(self.members)
+            features = self.full_resolution(torch.cat((features, x), 1))
+        return torch.relu(self.head(features))
