@@ -38,7 +38,7 @@ def clinical_nodes(scene: Scene, case: Case, grid: Grid) -> tuple:
 
     Segments are smoothed: a voxel belongs to one where the case's mask, linearly interpolated, exceeds one half.
     """
-    source = Grid(case.shape, lps_grid(case.spacing, case.origin))
+    source = case.grid
     ct = np.rint(reslice(case.ct, source, grid, -1000, linear=True)).astype(np.int16)
     masks = {}
     for roi in case.rois.present():

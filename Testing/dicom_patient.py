@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
-from DeepDosePredictLib.io.dicom.write_study import Scan, write_study
+from DeepDosePredictLib.geometry.volume import Volume
+from DeepDosePredictLib.io.dicom.write_study import write_study
+from DeepDosePredictLib.patient.grid import Grid
 from synthetic import ball
 
 SHAPE, SPACING, ORIGIN = (24, 64, 64), (3.0, 4.0, 4.0), (-126.0, -130.0, 40.0)
@@ -32,8 +34,9 @@ def write_small_patient(folder: Path, patient: str = "small", dose: bool = True,
     ct = np.where(body, 40 + texture, -1000).astype(np.int16)
     k, j, i = np.ogrid[:10, :20, :20]
     gray = np.clip(75 - 2.5 * np.sqrt((k - 4) ** 2 + (j - 9) ** 2 + (i - 9) ** 2), 0, None).astype(np.float32)
-    place = Scan(gray, (6.0, 6.0, 6.0), (ORIGIN[0] + 70, ORIGIN[1] + 64, ORIGIN[2] + 9))
-    write_study(folder, patient, Scan(ct, SPACING, ORIGIN), small_structures() | more, place if dose else None)
+    place = Grid.lps_aligned(gray.shape, (6.0, 6.0, 6.0), (ORIGIN[0] + 70, ORIGIN[1] + 64, ORIGIN[2] + 9))
+    scan = Volume("CT", ct, Grid.lps_aligned(SHAPE, SPACING, ORIGIN))
+    write_study(folder, patient, scan, small_structures() | more, Volume("dose", gray, place) if dose else None)
     return folder
 
 

@@ -43,7 +43,7 @@ def test_predict_one_openkbp_patient(tmp_path, patients, tiny_model, capsys):
     expected = Predictor(load_model(tiny_model), "cpu").predict(case).dose
     volume = read_volume(out / "dose.nrrd")
     np.testing.assert_array_equal(volume.array, expected)
-    assert volume.spacing == pytest.approx(case.spacing)
+    assert volume.grid.spacing == pytest.approx(case.spacing)
     np.testing.assert_allclose(read_dose(out / "dose.csv"), expected, atol=1e-3)
     header = nrrd.read_header(str(out / "dose.nrrd"))
     assert header["DeepDosePredict_Model"] == "tiny 1" and "not for clinical use" in header["DeepDosePredict_Use"]
@@ -75,7 +75,7 @@ def test_patient_without_reference(tmp_path, patients, tiny_model):
 
 def test_reference_from_elsewhere(tmp_path, patients, tiny_model):
     case = read_openkbp(patients / "pt_1")
-    write_dose(tmp_path / "other.nrrd", case.dose / 2, case)
+    write_dose(tmp_path / "other.nrrd", case.dose / 2, case.grid)
     out = tmp_path / "out"
     deepdose("predict", patients / "pt_1", "-o", out, "--model", tiny_model, "--reference", tmp_path / "other.nrrd")
     mean = next(row for row in rows(out / "metrics.csv") if (row["structure"], row["metric"]) == ("Mandible", "mean"))

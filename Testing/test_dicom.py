@@ -405,11 +405,11 @@ def test_predicted_dose_reopens_with_the_same_values_in_the_same_place(predicted
     half = 0.5001 * float(dose.DoseGridScaling)
     values = dose.pixel_array * float(dose.DoseGridScaling)
     assert np.abs(values - expected.array).max() <= half and half < 1e-3
-    assert [float(x) for x in dose.ImagePositionPatient] == pytest.approx(expected.origin, abs=1e-6)
+    assert [float(x) for x in dose.ImagePositionPatient] == pytest.approx(expected.grid.origin, abs=1e-6)
     ours = read_rtdose(predicted / "dose.dcm").volume
     assert np.abs(ours.array - expected.array).max() <= half + 1e-5
-    assert ours.grid.spacing == pytest.approx(expected.spacing)
-    assert ours.grid.ijk_to_ras[:3, 3] * (-1, -1, 1) == pytest.approx(expected.origin, abs=1e-6)
+    assert ours.grid.spacing == pytest.approx(expected.grid.spacing)
+    assert ours.grid.origin == pytest.approx(expected.grid.origin, abs=1e-6)
 
 
 def test_dicompyler_reads_the_predicted_dose_and_its_dvhs(predicted, small, monkeypatch):
@@ -419,7 +419,7 @@ def test_dicompyler_reads_the_predicted_dose_and_its_dvhs(predicted, small, monk
 
     parser = DicomParser(str(predicted / "dose.dcm"))
     expected, data = read_volume(predicted / "dose.nrrd"), parser.GetDoseData()
-    plane = parser.GetDoseGrid(expected.origin[2] + 60 * expected.spacing[0]) * data["dosegridscaling"]
+    plane = parser.GetDoseGrid(expected.grid.origin[2] + 60 * expected.grid.spacing[0]) * data["dosegridscaling"]
     assert np.abs(plane - expected.array[60]).max() <= data["dosegridscaling"]
     assert parser.HasDVHs() and data["doseunits"] == "GY"
     case = read_case(small)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.geometry.grid import Grid, Volume, reslice, transformed
+from DeepDosePredictLib.geometry.volume import Volume, reslice
+from DeepDosePredictLib.patient.grid import Grid, transformed
 
 SLOPES = np.array([0.3, -0.2, 0.5])
 

@@ -56,7 +56,7 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
         ct, dose = scene.volume(case.ct, place, name), scene.volume(case.dose, place, "dose")
         masks = {roi: case.rois[roi] for roi in case.rois.present()} | {DOSE_MASK: case.dose_mask}
         roles = names_of(segmentation := scene.segmentation(masks, place))
-        same, _ = caseFromNodes(ct, segmentation, roles, dose)
+        same = caseFromNodes(ct, segmentation, roles, dose)
         assert (same.ct == case.ct).all() and (same.dose == case.dose).all()
         assert (same.dose_mask == case.dose_mask).all()
         assert all((same.rois[roi] == case.rois[roi]).all() for roi in case.rois.present())
@@ -67,7 +67,7 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
             - dose_error(case.dose, own, case.dose_mask)
         )
         del roles[DOSE_MASK]
-        other, _ = caseFromNodes(ct, segmentation, roles, dose)
+        other = caseFromNodes(ct, segmentation, roles, dose)
         common = other.dose_mask & case.dose_mask
         derived.append(
             dose_error(case.dose * common, predictor.predict(other).dose * common, common)
@@ -83,7 +83,7 @@ def test_clinical_phantom_keeps_volumes_and_places(scene):
     ct, segmentation, dose = clinical_nodes(
         scene, phantom, clinical_grid(phantom, shape=(128, 256, 256), spacing=(2.5, 1.953, 1.953))
     )
-    case, grid = caseFromNodes(ct, segmentation, names_of(segmentation), dose)
+    case = caseFromNodes(ct, segmentation, names_of(segmentation), dose)
     source = lps_grid(phantom.spacing, phantom.origin)
     for roi in phantom.rois.present():
         if roi in ("SpinalCord", "Esophagus"):  # the oblique CT cuts their lower ends off
@@ -92,7 +92,8 @@ def test_clinical_phantom_keeps_volumes_and_places(scene):
         volumes = len(before) * phantom.voxel_volume_mm3, len(after) * case.voxel_volume_mm3
         assert volumes[1] == pytest.approx(volumes[0], rel=0.05), roi
         places = [
-            (matrix @ [*points.mean(0)[::-1], 1])[:3] for matrix, points in ((source, before), (grid.ijk_to_ras, after))
+            (matrix @ [*points.mean(0)[::-1], 1])[:3]
+            for matrix, points in ((source, before), (case.grid.ijk_to_ras, after))
         ]
         assert np.abs(places[0] - places[1]).max() < 1.0, roi
     assert case.notes == ()
@@ -100,7 +101,7 @@ def test_clinical_phantom_keeps_volumes_and_places(scene):
 
 def test_nested_targets_become_disjoint(scene):
     ct, segmentation = patient(scene)
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation))
     assert not (case.rois["PTV70"] & case.rois["PTV56"]).any()
     both = ball(GRID, (20, 30, 32), 6).sum() * np.prod(SPACING)
     union = (case.rois["PTV70"] | case.rois["PTV56"]).sum() * case.voxel_volume_mm3
@@ -110,7 +111,7 @@ def test_nested_targets_become_disjoint(scene):
 def test_several_segments_of_one_role_are_united(scene):
     ct, segmentation = patient(scene, PTVn=ball(GRID, (20, 40, 40), 3))
     roles = {"PTV70": ("PTV70", "PTVn")}
-    case, _ = caseFromNodes(ct, segmentation, roles)
+    case = caseFromNodes(ct, segmentation, roles)
     assert case.rois["PTV70"].sum() * case.voxel_volume_mm3 == pytest.approx(
         2 * ball(GRID, (20, 30, 32), 3).sum() * np.prod(SPACING), rel=0.05
     )
@@ -127,14 +128,14 @@ def test_small_structure_is_not_lost(scene):
     segment.SetName("Larynx")
     segment.AddRepresentation("Binary labelmap", oriented_image(tiny, fine))
     segmentation.GetSegmentation().AddSegment(segment, "Larynx")
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation))
     assert 1 <= case.rois["Larynx"].sum() <= 2
 
 
 def test_body_segment_is_used_instead_of_the_ct(scene):
     outline = np.broadcast_to(ball(GRID[1:], (32, 32), 15), GRID)
     ct, segmentation = patient(scene, External=outline)
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation))
     slices = case.dose_mask.any((1, 2))
     area = case.dose_mask.sum() / slices.sum() * np.prod(case.spacing[1:])
     assert area == pytest.approx(outline[0].sum() * 16, rel=0.02)
@@ -143,7 +144,7 @@ def test_body_segment_is_used_instead_of_the_ct(scene):
 def test_empty_organ_is_left_out_and_empty_targets_are_an_error(scene):
     nothing = np.zeros(GRID, bool)
     ct, segmentation = patient(scene, Larynx=nothing)
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation))
     assert "Larynx is empty" in case.notes[0] and "Larynx" not in case.rois.present()
     ct, segmentation = patient(scene, PTV70=nothing, PTV56=nothing)
     with pytest.raises(DeepDoseError, match="Contours: no PTV has any voxel"):
@@ -157,9 +158,9 @@ def test_ct_that_ends_inside_the_neck(scene):
         PLACE @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 18], [0, 0, 0, 1.0]]),
         "Short CT",
     )
-    case, grid = caseFromNodes(cut, segmentation, names_of(segmentation))
+    case = caseFromNodes(cut, segmentation, names_of(segmentation))
     assert any("beyond the end of Short CT" in note for note in case.notes)
-    heights = grid.ijk_to_ras[2, 3] + grid.ijk_to_ras[2, 2] * np.flatnonzero(case.dose_mask.any((1, 2)))
+    heights = case.grid.ijk_to_ras[2, 3] + case.grid.ijk_to_ras[2, 2] * np.flatnonzero(case.dose_mask.any((1, 2)))
     assert heights.min() > -60 + 18 * 3 - 3
 
 
@@ -168,7 +169,7 @@ def test_targets_that_do_not_fit_are_warned_about(scene):
     body = np.broadcast_to(ball(GRID[1:], (32, 32), 24), GRID)
     ct = scene.volume(np.where(body, 40, -1000).astype(np.int16), place, "Long CT")
     segmentation = scene.segmentation({"PTV70": np.broadcast_to(ball(GRID[1:], (32, 32), 5), GRID)}, place)
-    case, _ = caseFromNodes(ct, segmentation, {"PTV70": ("PTV70",)})
+    case = caseFromNodes(ct, segmentation, {"PTV70": ("PTV70",)})
     assert any("beyond the 500x500x320 mm" in note for note in case.notes)
 
 
@@ -178,14 +179,14 @@ def test_a_target_that_would_get_no_dose_is_an_error_and_one_within_another_is_s
     with pytest.raises(DeepDoseError, match="PTV70 lies outside the body in CT"):
         caseFromNodes(ct, segmentation, names_of(segmentation))
     ct, segmentation = patient(scene, PTV63=ball(GRID, (20, 30, 32), 2))
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation))
     assert "PTV63 lies within targets of higher prescriptions" in case.notes and "PTV63" not in case.targets()
 
 
 def test_exchanged_sides_are_noticed(scene):
     ct, segmentation = patient(scene)
     roles = {"PTV70": ("PTV70",), "LeftParotid": ("RightParotid",), "RightParotid": ("LeftParotid",)}
-    case, _ = caseFromNodes(ct, segmentation, roles)
+    case = caseFromNodes(ct, segmentation, roles)
     assert any("LeftParotid lies to the right" in note for note in case.notes)
 
 
@@ -226,5 +227,5 @@ def test_unusable_reference_doses_are_refused(scene, change, words):
 def test_odd_reference_doses_are_warned_about(scene, factor, offset, words):
     ct, segmentation = patient(scene)
     dose = np.where(ball(GRID, (20, 30, 32), 10), 70 * factor, offset).astype(np.float32)
-    case, _ = caseFromNodes(ct, segmentation, names_of(segmentation), scene.volume(dose, PLACE, "Plan"))
+    case = caseFromNodes(ct, segmentation, names_of(segmentation), scene.volume(dose, PLACE, "Plan"))
     assert any(words in note for note in case.notes) and case.dose.min() >= 0

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from clinical import rotation
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.geometry.grid import Grid, Volume, averaged, transformed
 from DeepDosePredictLib.geometry.model_grid import SPACING, model_grid
 from DeepDosePredictLib.geometry.model_grid import lps_grid as centred_grid
 from DeepDosePredictLib.geometry.shapes import LabelmapShape
+from DeepDosePredictLib.geometry.volume import Volume, averaged
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
 from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
 from DeepDosePredictLib.mrml.segments import segmentShape
+from DeepDosePredictLib.patient.grid import Grid, transformed
 from mrml_scene import lps_grid, oriented_image, slicer, vtk
 from synthetic import ball
 

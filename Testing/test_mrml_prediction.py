@@ -354,6 +354,6 @@ def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, 
 def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
     ct, segmentation, dose = sample_data.loadPhantom(scene.scene)
     assert subject_hierarchy.isDose(dose) and inputs.checkInputs(ct, segmentation, dose) == inputs.InputCheck()
-    case, _ = caseFromNodes(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)
+    case = caseFromNodes(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)
     assert (case.ct == phantom.ct).all() and (case.dose == phantom.dose).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in phantom.rois.present())

@@ -61,7 +61,7 @@ def test_ras_and_flipped_axes_are_turned_to_lps(tmp_path, case):
         "space origin": [-(127 * i), 0.0, 127 * k],
     }
     nrrd.write(str(tmp_path / "dose.nrrd"), case.dose[::-1, :, ::-1], header, index_order="C")
-    np.testing.assert_array_equal(read_dose_on_grid(tmp_path / "dose.nrrd", case), case.dose)
+    np.testing.assert_array_equal(read_dose_on_grid(tmp_path / "dose.nrrd", case.grid), case.dose)
 
 
 def test_damaged_files(folder):
@@ -92,10 +92,10 @@ def test_detached_data_is_refused(folder, tmp_path):
 
 def test_other_grid(folder, case):
     shifted = replace(case, origin=(5.0, 0.0, 0.0))
-    write_dose(folder / "dose.nrrd", case.dose, shifted)
+    write_dose(folder / "dose.nrrd", case.dose, shifted.grid)
     with pytest.raises(CaseError, match=r"dose\.nrrd.*origin"):
         read_nrrd_case(folder)
-    write_dose(folder / "dose.nrrd", case.dose[:, :, :64], case)
+    write_dose(folder / "dose.nrrd", case.dose[:, :, :64], case.grid)
     with pytest.raises(CaseError, match=r"dose\.nrrd: shape"):
         read_nrrd_case(folder)
 
@@ -115,7 +115,7 @@ def test_oblique(folder, case):
 def test_impossible_doses(folder, case, value, message):
     dose = case.dose.copy()
     dose[64, 64, 64] = value
-    write_dose(folder / "dose.nrrd", dose, case)
+    write_dose(folder / "dose.nrrd", dose, case.grid)
     with pytest.raises(CaseError, match=rf"dose\.nrrd.*{message}"):
         read_nrrd_case(folder)
 
@@ -123,7 +123,7 @@ def test_impossible_doses(folder, case, value, message):
 def test_ct_with_nan(folder, case):
     ct = case.ct.astype(np.float32)
     ct[0, 0, 0] = np.nan
-    write_volume(folder / "ct.nrrd", ct, case)
+    write_volume(folder / "ct.nrrd", ct, case.grid)
     with pytest.raises(CaseError, match=r"ct\.nrrd: the CT has NaN"):
         read_nrrd_case(folder)
 
@@ -141,6 +141,6 @@ def test_ct_with_nan(folder, case):
 )
 def test_roi_names_that_do_not_fit_the_bits(folder, case, entries, message):
     bits = read_volume(folder / "rois.nrrd").array
-    write_volume(folder / "rois.nrrd", bits, case, entries)
+    write_volume(folder / "rois.nrrd", bits, case.grid, entries)
     with pytest.raises(CaseError, match=rf"rois\.nrrd.*{message}"):
         read_nrrd_case(folder)

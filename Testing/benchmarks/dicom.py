@@ -20,11 +20,11 @@ from common import peak_megabytes, run_alone
 from DeepDosePredictLib.app.outputs import write_prediction
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.device import keep_freed_memory
-from DeepDosePredictLib.geometry.grid import Grid, reslice
-from DeepDosePredictLib.io.dicom.ct import LPS_TO_RAS
-from DeepDosePredictLib.io.dicom.write_study import Scan, write_study
+from DeepDosePredictLib.geometry.volume import Volume, reslice
+from DeepDosePredictLib.io.dicom.write_study import write_study
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.grid import Grid
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 
 SHAPE, SPACING = (160, 512, 512), (2.0, 0.977, 0.977)
@@ -33,8 +33,7 @@ SHAPE, SPACING = (160, 512, 512), (2.0, 0.977, 0.977)
 def write_large_study(folder: Path) -> None:
     """The phantom resampled to SHAPE, its ten structures and ten more that no model uses."""
     case = head_and_neck_phantom()
-    place = np.diag([*case.spacing[::-1], 1.0])
-    source, grid = Grid(case.shape, LPS_TO_RAS @ place), Grid(SHAPE, LPS_TO_RAS @ np.diag([*SPACING[::-1], 1.0]))
+    source, grid = case.grid, Grid.lps_aligned(SHAPE, SPACING, (0.0, 0.0, 0.0))
     ct = np.rint(reslice(case.ct, source, grid, -1000, True)).astype(np.int16)
     masks = {
         roi: reslice(case.rois[roi].astype(np.float32), source, grid, 0, True) >= 0.5 for roi in case.rois.present()
@@ -43,9 +42,9 @@ def write_large_study(folder: Path) -> None:
     write_study(
         folder,
         "large",
-        Scan(ct, SPACING, (0.0, 0.0, 0.0)),
+        Volume("CT", ct, grid),
         masks | more,
-        Scan(case.dose, case.spacing, (0.0, 0.0, 0.0)),
+        Volume("dose", case.dose, source),
     )
 
 

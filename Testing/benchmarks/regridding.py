@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from DeepDosePredictLib.dvh.metrics import dose_score, dvh_score, score_patient
 from DeepDosePredictLib.geometry.clinical_case import clinical_case
-from DeepDosePredictLib.geometry.grid import Grid, Volume, reslice
 from DeepDosePredictLib.geometry.model_grid import lps_grid
 from DeepDosePredictLib.geometry.shapes import LabelmapShape
+from DeepDosePredictLib.geometry.volume import Volume, reslice
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.grid import Grid
 from DeepDosePredictLib.patient.rois import DOSE_MASK
 
 AIR_HU = -1000
@@ -39,8 +40,8 @@ TURN = np.block(
 )
 
 
-def regridded(case: Case, source: Grid) -> tuple[Case, Grid]:
-    """The case as it comes from a CT of finer pixels, and the grid it then has."""
+def regridded(case: Case, source: Grid) -> Case:
+    """The case as it comes from a CT of finer pixels, on its grid then."""
     fine = source.refined(FINER)
     ct = Volume(case.name, reslice(case.ct, source, fine, AIR_HU, linear=True), fine)
     masks = {**{roi: case.rois[roi] for roi in case.rois.present()}, DOSE_MASK: case.dose_mask}
@@ -61,12 +62,12 @@ def main() -> None:
         straight = lps_grid(case.shape, case.spacing, np.zeros(3))
         turned = Grid(case.shape, TURN @ straight.ijk_to_ras)
         for name, source in (("finer CT", straight), ("finer CT, oblique", turned)):
-            there, grid = regridded(case, source)
+            there = regridded(case, source)
             for what, dose in (
                 (name, predictor.predict(there).dose),
-                (f"{name}: reference", reslice(case.dose, source, grid, 0, linear=True)),
+                (f"{name}: reference", reslice(case.dose, source, there.grid, 0, linear=True)),
             ):
-                doses[what] = reslice(dose, grid, source, 0, linear=True) * case.dose_mask
+                doses[what] = reslice(dose, there.grid, source, 0, linear=True) * case.dose_mask
         for name, dose in doses.items():
             scores.setdefault(name, []).append(
                 score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)

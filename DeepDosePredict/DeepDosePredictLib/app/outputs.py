@@ -55,7 +55,7 @@ def write_prediction(
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
     metrics = metric_values(case, prediction.dose)
     with staged_files(folder, last=RESULT) as stage:
-        write_dose(stage / "dose.nrrd", prediction.dose, case, **_provenance(case, prediction, model))
+        write_dose(stage / "dose.nrrd", prediction.dose, case.grid, **_provenance(case, prediction, model))
         write_dvh(stage / "dvh.csv", case, prediction.dose, label)
         write_metrics(stage / "metrics.csv", metrics, label)
         if openkbp:

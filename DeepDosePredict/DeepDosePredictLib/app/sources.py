@@ -58,7 +58,9 @@ class CaseSource:
         case = read_openkbp(self.folder) if self.kind == "openkbp" else read_nrrd_case(self.folder)
         if dose is None:
             return case
-        return replace(case, dose=read_openkbp_dose(dose) if dose.suffix == ".csv" else read_dose_on_grid(dose, case))
+        return replace(
+            case, dose=read_openkbp_dose(dose) if dose.suffix == ".csv" else read_dose_on_grid(dose, case.grid)
+        )
 
 
 def is_scene_case(folder: Path) -> bool:

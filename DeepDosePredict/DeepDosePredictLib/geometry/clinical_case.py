@@ -8,13 +8,14 @@ import numpy as np
 
 from ..errors import CaseError
 from ..patient.case import DOSE_LIMIT_GY, Case
+from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK, OARS, is_target, mirrored_name, prescription
 from ..patient.structure_names import EXTERNAL
 from .body import derived_dose_mask, ends_near, find_body
-from .grid import Grid, Volume
 from .model_grid import beyond, model_grid
 from .shapes import Shape
+from .volume import Volume
 
 AIR_HU, NO_CT, HU_LIMITS = -1000, -30000, (-1024, 32767)
 COVERED = 0.5
@@ -22,8 +23,8 @@ COVERED = 0.5
 
 def clinical_case(
     ct: Volume, structures: Mapping[str, Sequence[tuple[str, Shape]]], where: str, reference: Volume | None = None
-) -> tuple[Case, Grid]:
-    """Resample CT, structures and reference dose to the model grid; returns the case and the grid.
+) -> Case:
+    """Resample CT, structures and reference dose to the model grid.
 
     The CT is averaged down without aliasing; a voxel belongs to a structure that covers half of it or more, or, where a
     small structure covers no voxel that far, if it is among the most covered ones that make up its volume. Nested
@@ -64,9 +65,7 @@ def clinical_case(
     _check_sides(masks, warnings)
     dose = None if reference is None else _reference_dose(reference, grid, masks, warnings)
     rois = RoiMask.encode({role: mask for role, mask in masks.items() if role in OARS or is_target(role)})
-    origin = grid.ijk_to_ras[:3, 3] * (-1, -1, 1)
-    case = Case(ct.name, hu, rois, dose_mask, grid.spacing, dose, tuple(origin), tuple(warnings))
-    return case, grid
+    return Case(ct.name, hu, rois, dose_mask, grid.spacing, dose, grid.origin, tuple(warnings))
 
 
 def check_ct(ct: Volume) -> None:

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..errors import DeepDoseError
-from .grid import Grid
+from ..patient.grid import Grid
 
 LONE_CONTOUR_MM = 3.0  # thickness of a structure that is drawn on one plane only
 PIXELS, STEP_LIMITS_MM = 256, (0.25, 1.0)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..patient.case import GRID
+from ..patient.grid import Grid
 from .body import MASK_MARGIN_MM, find_body
-from .grid import Grid, Volume
 from .shapes import Shape
+from .volume import Volume
 
 SPACING = (2.5, 3.906, 3.906)
 """(k, j, i) mm: the commonest spacing among the training patients."""

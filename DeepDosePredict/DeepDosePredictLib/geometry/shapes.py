@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .grid import Box, Grid, Reslice, averaged, reslice
+from ..patient.grid import Box, Grid
+from .volume import Reslice, averaged, reslice
 
 SAMPLES = (3, 3, 3)
 """Samples (k, j, i) per voxel for coverage; an odd number, so that no voxel is covered by exactly half."""

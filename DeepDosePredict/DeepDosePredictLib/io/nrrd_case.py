@@ -9,58 +9,66 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nrrd
 import numpy as np
 
 from ..errors import CaseError
 from ..patient.case import Case, check_dose
+from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK
 from .atomic import atomic_path
 from .nrrd_file import read_nrrd
 
+CT, ROI_MASK, SEGMENTATION, DOSE = "ct.nrrd", "rois.nrrd", "segmentation.seg.nrrd", "dose.nrrd"
+"""Files of a patient's folder: the compact form has ROI_MASK, the form that Slicer saves SEGMENTATION."""
 ROI_NAMES_KEY = "DeepDosePredict_ROINames"
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A volume read from NRRD: (K, J, I) array, (k, j, i) spacing in mm, (x, y, z) LPS origin, the whole header."""
+class NrrdVolume:
+    """A volume read from NRRD: (K, J, I) array, its LPS-aligned grid and the whole header."""
 
     array: np.ndarray
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-    header: dict
+    grid: Grid
+    header: dict[str, Any]
 
 
 def is_compact_case(folder: Path) -> bool:
-    return (folder / "ct.nrrd").exists() and (folder / "rois.nrrd").exists()
+    return (folder / CT).exists() and (folder / ROI_MASK).exists()
+
+
+def is_slicer_case(folder: Path) -> bool:
+    """Whether a folder holds a CT and a segmentation as Slicer saves them."""
+    return (folder / SEGMENTATION).exists()
 
 
 def read_nrrd_case(folder: str | Path) -> Case:
     """Read ct.nrrd, rois.nrrd and, where it is there, dose.nrrd of a folder; CaseError names the file and its fault."""
     folder = Path(folder)
-    ct = read_volume(folder / "ct.nrrd")
-    rois = read_volume(folder / "rois.nrrd")
-    _require_same_grid(rois, ct, folder / "rois.nrrd")
-    dose_path = folder / "dose.nrrd"
-    masks, names = _decode_rois(rois, folder / "rois.nrrd")
+    ct = read_volume(folder / CT)
+    rois = read_volume(folder / ROI_MASK)
+    _require_same_grid(rois.grid, ct.grid, folder / ROI_MASK)
+    dose_path = folder / DOSE
+    masks, names = _decode_rois(rois, folder / ROI_MASK)
     return Case(
         name=folder.resolve().name,
-        ct=_as_hu(ct.array, folder / "ct.nrrd"),
+        ct=_as_hu(ct.array, folder / CT),
         rois=RoiMask.encode({name: masks[name] for name in names if name != DOSE_MASK}),
         dose_mask=masks[DOSE_MASK],
-        spacing=ct.spacing,
-        dose=read_dose_on_grid(dose_path, ct) if dose_path.exists() else None,
-        origin=ct.origin,
+        spacing=ct.grid.spacing,
+        dose=read_dose_on_grid(dose_path, ct.grid) if dose_path.exists() else None,
+        origin=ct.grid.origin,
     )
 
 
-def read_dose_on_grid(path: str | Path, grid: Volume | Case) -> np.ndarray:
-    """(K, J, I) float32 dose in Gy; CaseError if it is not a dose or does not lie on the grid of a volume or case."""
+def read_dose_on_grid(path: str | Path, grid: Grid) -> np.ndarray:
+    """(K, J, I) float32 dose in Gy; CaseError if it is not a dose or does not lie on the grid."""
     path = Path(path)
     dose = read_volume(path)
-    _require_same_grid(dose, grid, path)
+    _require_same_grid(dose.grid, grid, path)
     return check_dose(dose.array.astype(np.float32), str(path))
 
 
@@ -68,24 +76,24 @@ def write_nrrd_case(folder: str | Path, case: Case) -> None:
     """Write a case in the compact form."""
     folder = Path(folder)
     rois = RoiMask.encode({**{name: case.rois[name] for name in case.rois}, DOSE_MASK: case.dose_mask})
-    write_volume(folder / "ct.nrrd", case.ct, case)
-    write_volume(folder / "rois.nrrd", rois.bits, case, {ROI_NAMES_KEY: json.dumps(rois.names)})
+    write_volume(folder / CT, case.ct, case.grid)
+    write_volume(folder / ROI_MASK, rois.bits, case.grid, {ROI_NAMES_KEY: json.dumps(rois.names)})
     if case.dose is not None:
-        write_dose(folder / "dose.nrrd", case.dose, case)
+        write_dose(folder / DOSE, case.dose, case.grid)
 
 
-def write_dose(path: str | Path, dose: np.ndarray, case: Case, **notes: str) -> None:
-    """Write a (K, J, I) dose in Gy on the grid of a case; `notes` become header entries (provenance)."""
-    write_volume(path, np.asarray(dose, np.float32), case, {"DeepDosePredict_Unit": "Gy", **notes})
+def write_dose(path: str | Path, dose: np.ndarray, grid: Grid, **notes: str) -> None:
+    """Write a (K, J, I) dose in Gy on a grid; `notes` become header entries (provenance)."""
+    write_volume(path, np.asarray(dose, np.float32), grid, {"DeepDosePredict_Unit": "Gy", **notes})
 
 
-def write_volume(path: str | Path, array: np.ndarray, case: Case, entries: dict[str, str] | None = None) -> None:
-    """Write a (K, J, I) array on the grid of a case, gzip-compressed, in place of what was there only when done."""
-    k, j, i = case.spacing
+def write_volume(path: str | Path, array: np.ndarray, grid: Grid, entries: dict[str, str] | None = None) -> None:
+    """Write a (K, J, I) array on an LPS-aligned grid, gzip-compressed, in place of what was there only when done."""
+    k, j, i = grid.spacing
     header = {
         "space": "left-posterior-superior",
         "space directions": np.diag([i, j, k]),
-        "space origin": np.asarray(case.origin),
+        "space origin": np.asarray(grid.origin),
         "kinds": ["domain"] * 3,
         "encoding": "gzip",
         **(entries or {}),
@@ -94,16 +102,15 @@ def write_volume(path: str | Path, array: np.ndarray, case: Case, entries: dict[
         nrrd.write(str(temporary), np.ascontiguousarray(array), header, index_order="C", compression_level=4)
 
 
-def read_volume(path: str | Path) -> Volume:
+def read_volume(path: str | Path) -> NrrdVolume:
     """Read an axis-aligned 3D NRRD; CaseError if it is missing, damaged, too large, oblique or without geometry."""
     path = Path(path)
     array, header = read_nrrd(path)
-    spacing, origin, array = _geometry(header, array, path)
-    return Volume(array, spacing, origin, header)
+    return NrrdVolume(*_lps_aligned(header, array, path), header)
 
 
-def _geometry(header: dict, array: np.ndarray, path: Path) -> tuple[tuple, tuple, np.ndarray]:
-    """(k, j, i) spacing, LPS origin and the array on LPS-aligned axes; flips what points the other way."""
+def _lps_aligned(header: dict[str, Any], array: np.ndarray, path: Path) -> tuple[np.ndarray, Grid]:
+    """The array on LPS-aligned axes and its grid; flips what points the other way."""
     space = header.get("space", "left-posterior-superior")
     signs = {"left-posterior-superior": (1, 1), "LPS": (1, 1), "right-anterior-superior": (-1, -1), "RAS": (-1, -1)}
     directions = np.asarray(header.get("space directions"), float)
@@ -119,20 +126,18 @@ def _geometry(header: dict, array: np.ndarray, path: Path) -> tuple[tuple, tuple
     for axis in np.flatnonzero(steps < 0):
         array = np.flip(array, 2 - axis)
         origin[axis] += steps[axis] * (array.shape[2 - axis] - 1)
-    return tuple(np.abs(steps[::-1]).tolist()), tuple(origin.tolist()), np.ascontiguousarray(array)
+    k, j, i = array.shape
+    return np.ascontiguousarray(array), Grid.lps_aligned((k, j, i), np.abs(steps[::-1]), origin)
 
 
-def _require_same_grid(volume: Volume, grid: Volume | Case, path: Path) -> None:
-    shape = grid.array.shape if isinstance(grid, Volume) else grid.shape
-    if volume.array.shape != shape:
+def _require_same_grid(grid: Grid, ct: Grid, path: Path) -> None:
+    if grid.shape != ct.shape:
+        raise CaseError(f"{path}: shape {grid.shape} differs from the CT's {ct.shape}; resample it to the CT's grid")
+    same_spacing = np.allclose(grid.spacing, ct.spacing, atol=1e-3)
+    if not (same_spacing and np.allclose(grid.origin, ct.origin, atol=0.01 * min(ct.spacing))):
         raise CaseError(
-            f"{path}: shape {volume.array.shape} differs from the CT's {shape}; resample it to the CT's grid"
-        )
-    same_spacing = np.allclose(volume.spacing, grid.spacing, atol=1e-3)
-    if not (same_spacing and np.allclose(volume.origin, grid.origin, atol=0.01 * min(grid.spacing))):
-        raise CaseError(
-            f"{path}: spacing {volume.spacing} or origin {volume.origin} differs from the CT's"
-            f" {grid.spacing}, {grid.origin}; resample it to the CT's grid"
+            f"{path}: spacing {grid.spacing} or origin {grid.origin} differs from the CT's"
+            f" {ct.spacing}, {ct.origin}; resample it to the CT's grid"
         )
 
 
@@ -146,7 +151,7 @@ def _as_hu(array: np.ndarray, path: Path) -> np.ndarray:
     return np.rint(array).astype(np.int16)
 
 
-def _decode_rois(volume: Volume, path: Path) -> tuple[RoiMask, list[str]]:
+def _decode_rois(volume: NrrdVolume, path: Path) -> tuple[RoiMask, list[str]]:
     try:
         names = json.loads(volume.header[ROI_NAMES_KEY])
         if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from ..geometry.clinical_case import check_ct, check_reference_dose, clinical_case
-from ..geometry.grid import Grid
 from ..patient.case import Case
 from ..patient.structure_names import Roles
 from .geometry import volumeOf
 from .segments import segmentShape
 
 
-def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None) -> tuple[Case, Grid]:
-    """Resample CT, structures and reference dose to the model grid; returns the case and the grid.
-
-    See `clinical_case`.
+def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None) -> Case:
+    """Resample CT, structures and reference dose to the model grid; see `clinical_case`.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.

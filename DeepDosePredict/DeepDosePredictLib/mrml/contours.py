@@ -7,7 +7,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..geometry.contours import contours_to_labelmap
-from ..geometry.grid import Grid
+from ..patient.grid import Grid
 
 
 def contoursToLabelmap(contours: vtk.vtkPolyData, name: str) -> tuple[np.ndarray, Grid]:

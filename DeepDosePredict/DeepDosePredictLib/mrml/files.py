@@ -44,7 +44,7 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: P
         )
     try:
         resolved, notes = resolvedRoles(segmentation, roles)
-        case, _ = caseFromNodes(ct, segmentation, resolved, dose)
+        case = caseFromNodes(ct, segmentation, resolved, dose)
     except DeepDoseError as error:
         raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
     return replace(case, name=folder.resolve().name, notes=(*notes, *case.notes))

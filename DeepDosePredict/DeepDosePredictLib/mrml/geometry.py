@@ -8,7 +8,8 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk, vtk_to_numpy
 
 from ..errors import DeepDoseError
-from ..geometry.grid import Grid, Volume, without_noise
+from ..geometry.volume import Volume, without_noise
+from ..patient.grid import Grid
 
 
 def linearToWorld(node) -> np.ndarray:

@@ -12,7 +12,7 @@ from .dose_node import createDoseNode, nodeOfGrid
 from .evaluation import Criteria, Progress, evaluateDose, scoreOf
 from .inputs import checkedInputs
 from .installed import predictorOf, torchProblem
-from .provenance import highestPrescription, provenanceNotes
+from .provenance import provenanceNotes
 from .scene_transaction import sceneTransaction
 
 DEFAULT_GOALS = "head-and-neck"
@@ -80,7 +80,7 @@ def predictDose(
         raise DeepDoseError(problem)
     criteria = Criteria.of(goals, metrics)
     report(0.05, "Reading CT and structures")
-    case, grid = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode)
+    case = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode)
     report(0.35, "Predicting the dose")
     predictor = predictorOf(model, device, singlePass, gantryAngles)
     prediction = predictor.predict(case, any_prescription=True)
@@ -88,7 +88,7 @@ def predictDose(
     report(0.7, "Placing the dose in the scene")
     provenance = provenanceNotes(inputs, case, predictor, prediction)
     with sceneTransaction(ctNode.GetScene(), inputs.nodes):
-        doseNode = createDoseNode(prediction.dose, grid, ctNode, highestPrescription(case), like, provenance)
+        doseNode = createDoseNode(prediction.dose, case.grid, ctNode, case.prescription, like, provenance)
         doseNode.SetNodeReferenceID("DeepDosePredict.CT", ctNode.GetID())
         doseNode.SetNodeReferenceID("DeepDosePredict.Segmentation", segmentationNode.GetID())
         evaluation = evaluateDose(doseNode, inputs, criteria, score, provenance, report)

@@ -6,7 +6,6 @@ import datetime
 
 from .. import RESEARCH_USE, __version__
 from ..patient.case import Case
-from ..patient.rois import prescription
 from ..patient.structure_names import roles_to_json
 from .inputs import Inputs, segmentNames
 
@@ -21,7 +20,7 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "CT": inputs.ctNode.GetName(),
         "Segmentation": inputs.segmentationNode.GetName(),
         "Roles": roles_to_json({role: [names[s] for s in segments] for role, segments in inputs.roles.items()}),
-        "Prescription": f"{highestPrescription(case):g} Gy",
+        "Prescription": f"{case.prescription:g} Gy",
         "SinglePass": "yes" if predictor.single_pass else "no",
         "GantryAngles": ", ".join(f"{angle:g}" for angle in predictor.channels.gantry_angles),
         "Device": prediction.device,
@@ -29,8 +28,3 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "Use": RESEARCH_USE,
         "Warnings": "\n".join((*inputs.warnings, *prediction.warnings)),
     }
-
-
-def highestPrescription(case: Case) -> float:
-    """In Gy."""
-    return max(map(prescription, case.targets()))

@@ -10,8 +10,8 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import DeepDoseError
-from ..geometry.grid import Grid, transformed
 from ..geometry.shapes import LabelmapShape, Shape
+from ..patient.grid import Grid, transformed
 from .contours import contoursToLabelmap
 from .geometry import linearToWorld, reslice
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import CaseError
+from .grid import Box, Grid
 from .roi_mask import RoiMask
-from .rois import is_target
+from .rois import prescription
 
 GRID = (128, 128, 128)
 SPACING_LIMITS_MM = (0.2, 20.0)
@@ -69,9 +71,28 @@ class Case:
     def voxel_volume_mm3(self) -> float:
         return float(np.prod(self.spacing))
 
+    @property
+    def grid(self) -> Grid:
+        return Grid.lps_aligned(self.shape, self.spacing, self.origin)
+
+    @cached_property
+    def prescriptions(self) -> dict[str, float]:
+        """{PTV: prescription in Gy} of the PTVs with at least one voxel."""
+        return {name: level for name in self.rois.present() if (level := prescription(name)) is not None}
+
     def targets(self) -> tuple[str, ...]:
         """PTVs with at least one voxel."""
-        return tuple(name for name in self.rois.present() if is_target(name))
+        return tuple(self.prescriptions)
+
+    @property
+    def highest_target(self) -> str:
+        """The PTV with the highest prescription."""
+        return max(self.prescriptions, key=self.prescriptions.__getitem__)
+
+    @property
+    def prescription(self) -> float:
+        """The highest prescription in Gy, for which the patient is planned."""
+        return self.prescriptions[self.highest_target]
 
 
 def check_spacing(spacing: object, name: str) -> tuple[float, float, float]:
@@ -96,7 +117,7 @@ def check_dose(dose: np.ndarray, name: str) -> np.ndarray:
     return dose
 
 
-def dose_box(mask: np.ndarray, multiple: int = 16) -> tuple[slice, slice, slice]:
+def dose_box(mask: np.ndarray, multiple: int = 16) -> Box:
     """Bounding box of a mask, widened to extents in multiples of `multiple` and kept inside the grid.
 
     Nothing outside the dose mask receives dose, so the network need not see it: on OpenKBP the box is 28 % of the

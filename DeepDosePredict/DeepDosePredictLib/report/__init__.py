@@ -28,7 +28,7 @@ from .page import (
     FAINT,
     HEIGHT,
     WIDTH,
-    Dose,
+    DrawnDose,
     add_axes,
     add_text,
     case_structures,
@@ -84,10 +84,10 @@ def _cut(canvas: FigureCanvasAgg, box: tuple[float, float, float, float], kind: 
     return buffer.getvalue()
 
 
-def _doses(predicted: np.ndarray, reference: np.ndarray | None) -> list[Dose]:
+def _doses(predicted: np.ndarray, reference: np.ndarray | None) -> list[DrawnDose]:
     """In the order in which they are drawn and listed."""
-    given = [] if reference is None else [Dose("Reference", reference, "-")]
-    return [*given, Dose("Prediction", predicted, "--")]
+    given = [] if reference is None else [DrawnDose("Reference", reference, "-")]
+    return [*given, DrawnDose("Prediction", predicted, "--")]
 
 
 def make_figure(

@@ -16,12 +16,11 @@ from .page import (
     DOSE_END,
     FAINT,
     INK,
-    Dose,
+    DrawnDose,
     Structure,
     add_axes,
     add_text,
     fill,
-    highest_prescription,
     metrics_of,
     shorten,
 )
@@ -34,7 +33,7 @@ def draw_dvh(
     figure: Figure,
     box: tuple[float, float, float, float],
     case: Case,
-    doses: Sequence[Dose],
+    doses: Sequence[DrawnDose],
     structures: Sequence[Structure],
 ) -> None:
     """Cumulative DVHs of all shown structures; the key of colours above them is that of the contours, too."""
@@ -43,7 +42,7 @@ def draw_dvh(
     key_height = 23 * -(-len(structures) // n_columns) + 38
     _draw_key(figure, (left, top, width), structures, n_columns)
     axes = add_axes(figure, left + 62, top + key_height, width - 62, height - key_height - 50)
-    end = max(DOSE_END * highest_prescription(case), *(float(dose.volume.max()) for dose in doses))
+    end = max(DOSE_END * case.prescription, *(float(dose.volume.max()) for dose in doses))
     dose_axis = np.linspace(0, end, 400)
     for dose in doses:
         for structure in structures:
@@ -86,7 +85,7 @@ def draw_table(
     figure: Figure,
     box: tuple[float, float, float, float],
     case: Case,
-    doses: Sequence[Dose],
+    doses: Sequence[DrawnDose],
     structures: Sequence[Structure],
     n_left_out: int,
 ) -> None:
@@ -115,7 +114,7 @@ def draw_table(
         add_text(figure, left, y - 8, note, 8.5, color=FAINT)
 
 
-def _metric_values(case: Case, doses: Sequence[Dose], structure: Structure) -> list[tuple[str, list[float]]]:
+def _metric_values(case: Case, doses: Sequence[DrawnDose], structure: Structure) -> list[tuple[str, list[float]]]:
     """Label of each metric of a structure with its value in Gy in each dose."""
     return [
         (text, [Metric.parse(text).evaluate(dose.volume[structure.mask], case.voxel_volume_mm3) for dose in doses])

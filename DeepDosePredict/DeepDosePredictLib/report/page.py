@@ -47,7 +47,7 @@ class Structure:
 
 
 @dataclass(frozen=True)
-class Dose:
+class DrawnDose:
     """A (K, J, I) dose in Gy and the line style of its DVHs."""
 
     title: str
@@ -72,14 +72,6 @@ def structure_colours(names: Iterable[str]) -> dict[str, str]:
 def case_structures(case: Case) -> tuple[list[Structure], int]:
     names, n_left_out = shown_structures(case.rois.present())
     return [Structure(name, colour, case.rois[name]) for name, colour in structure_colours(names).items()], n_left_out
-
-
-def highest_target(case: Case) -> str:
-    return max(case.targets(), key=prescription)
-
-
-def highest_prescription(case: Case) -> float:
-    return prescription(highest_target(case))
 
 
 def metrics_of(name: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from ..patient.case import Case
 from ..patient.rois import is_target
-from .page import DOSE_END, INK, Dose, Structure, add_axes, add_text, highest_prescription, highest_target
+from .page import DOSE_END, INK, DrawnDose, Structure, add_axes, add_text
 
 ISODOSES = (20 / 70, 35 / 70, 50 / 70, 56 / 70, 63 / 70, 66.5 / 70, 1.0, 73.5 / 70)  # of the highest prescription
 WASH_FROM_GY, WASH_ALPHA = 5.0, 0.5
@@ -55,7 +55,7 @@ PLANES = (Plane("Axial", 0, "RLAP"), Plane("Sagittal", 2, "APSI"), Plane("Corona
 
 
 @dataclass(frozen=True)
-class Row:
+class PlaneRow:
     """A row of pictures: a (K, J, I) volume in Gy, its colours and the value range these span."""
 
     title: str
@@ -80,18 +80,18 @@ def target_planes(target: np.ndarray) -> list[Plane]:
     return planes
 
 
-def dose_row(case: Case, dose: Dose) -> Row:
-    level = highest_prescription(case)
+def dose_row(case: Case, dose: DrawnDose) -> PlaneRow:
+    level = case.prescription
     end = DOSE_END * level
-    return Row(dose.title, dose.volume, _wash(end), (0.0, end), [share * level for share in ISODOSES])
+    return PlaneRow(dose.title, dose.volume, _wash(end), (0.0, end), [share * level for share in ISODOSES])
 
 
-def difference_row(case: Case, predicted: np.ndarray, reference: np.ndarray) -> Row:
+def difference_row(case: Case, predicted: np.ndarray, reference: np.ndarray) -> PlaneRow:
     """Prediction - reference; the range holds nearly all voxels, so that one outlier does not bleach the picture."""
     difference = np.asarray(predicted, np.float32) - np.asarray(reference, np.float32)
     spread = np.percentile(abs(difference[case.dose_mask]), 99)
     limit = float(np.clip(5 * np.ceil(spread / 5), 5, 20))
-    return Row("Prediction − Reference", difference, _diverging(), (-limit, limit))
+    return PlaneRow("Prediction − Reference", difference, _diverging(), (-limit, limit))
 
 
 def _wash(top: float) -> ListedColormap:
@@ -122,14 +122,14 @@ def _opaque(colours: Colormap) -> ListedColormap:
 def draw_planes(
     figure: Figure,
     case: Case,
-    rows: Sequence[Row],
+    rows: Sequence[PlaneRow],
     structures: Sequence[Structure],
     box: tuple[float, float, float, float],
 ) -> None:
-    """One row of three planes for each Row, with row and column titles and colour bars to the right."""
+    """One row of three planes for each PlaneRow, with row and column titles and colour bars to the right."""
     left, top, width, height = box
     gap, title, bar = 6, 26, 162
-    planes = target_planes(case.rois[highest_target(case)])
+    planes = target_planes(case.rois[case.highest_target])
     panel_width = (width - title - bar) / len(planes) - gap
     row_height = (height - title) / len(rows) - gap
     for p, plane in enumerate(planes):
@@ -153,7 +153,7 @@ def draw_planes(
     n_dose = len([row for row in rows if row.isodoses])
     dose_height = n_dose * (row_height + gap) - gap
     y = top + title + 10  # room for the labels at the ends of the bars
-    _draw_dose_bar(figure, (x + 4, y, 18, dose_height - 20), rows[0], highest_prescription(case))
+    _draw_dose_bar(figure, (x + 4, y, 18, dose_height - 20), rows[0], case.prescription)
     if n_dose < len(rows):
         _draw_difference_bar(figure, (x + 4, y + dose_height + gap, 18, row_height - 20), rows[-1])
 
@@ -170,7 +170,7 @@ def _view(case: Case, plane: Plane, aspect: float) -> tuple[np.ndarray, np.ndarr
     return centre, np.array((max(height, width / aspect), max(width, height * aspect)))
 
 
-def _draw_plane(axes: Axes, case: Case, row: Row, plane: Plane, structures: Sequence[Structure]) -> None:
+def _draw_plane(axes: Axes, case: Case, row: PlaneRow, plane: Plane, structures: Sequence[Structure]) -> None:
     """CT, colours, isodoses and contours of one slice; coordinates are mm from the first voxel."""
     axes.set(facecolor="black", xticks=(), yticks=())
     axes.spines[:].set_visible(False)
@@ -219,7 +219,7 @@ def _draw_lines(
         )
 
 
-def _isodose_colours(row: Row) -> list:
+def _isodose_colours(row: PlaneRow) -> list:
     return [row.colours(level / row.limits[1])[:3] for level in row.isodoses]
 
 
@@ -253,7 +253,7 @@ def _look_at(axes: Axes, plane: Plane, centre: np.ndarray, size: np.ndarray) -> 
     axes.text(0.03, 0.055, "5 cm", transform=axes.transAxes, color="white", size=8, path_effects=halo, va="bottom")
 
 
-def _draw_bar(figure: Figure, box: tuple[float, float, float, float], row: Row) -> Axes:
+def _draw_bar(figure: Figure, box: tuple[float, float, float, float], row: PlaneRow) -> Axes:
     axes = add_axes(figure, *box, xticks=())
     axes.imshow(
         np.linspace(*row.limits, 512)[:, None],
@@ -267,7 +267,7 @@ def _draw_bar(figure: Figure, box: tuple[float, float, float, float], row: Row) 
     return axes
 
 
-def _draw_dose_bar(figure: Figure, box: tuple[float, float, float, float], row: Row, level: float) -> None:
+def _draw_dose_bar(figure: Figure, box: tuple[float, float, float, float], row: PlaneRow, level: float) -> None:
     """The colour bar is also the legend of the isodose lines."""
     axes = _draw_bar(figure, box, row)
     axes.set_yticks(
@@ -275,7 +275,7 @@ def _draw_dose_bar(figure: Figure, box: tuple[float, float, float, float], row: 
     )
 
 
-def _draw_difference_bar(figure: Figure, box: tuple[float, float, float, float], row: Row) -> None:
+def _draw_difference_bar(figure: Figure, box: tuple[float, float, float, float], row: PlaneRow) -> None:
     axes = _draw_bar(figure, box, row)
     limit = row.limits[1]
     axes.set_yticks(

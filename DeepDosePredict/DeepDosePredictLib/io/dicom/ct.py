@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import CaseError
-from ...geometry.grid import Grid, Volume
+from ...geometry.volume import Volume
+from ...patient.grid import LPS_TO_RAS, Grid
 from .files import MAX_VOXELS, numbers, pixels, read_dataset, reading, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-LPS_TO_RAS = np.diag([-1.0, -1, 1, 1])
 SAME_PLACE_MM = 0.01
 STEP_TOLERANCE = 0.02  # of the distance of slices; scanners round positions to 0.01 mm
 INT16 = np.iinfo(np.int16)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...errors import CaseError
-from ...geometry.grid import Grid, Volume
-from .ct import LPS_TO_RAS, check_orientation
+from ...geometry.volume import Volume
+from ...patient.grid import LPS_TO_RAS, Grid
+from .ct import check_orientation
 from .files import numbers, pixels, read_dataset, reading, text
 
 if TYPE_CHECKING:
@@ -20,14 +21,14 @@ WHOLE_PLAN = ("PLAN", "MULTI_PLAN")
 
 
 @dataclass(frozen=True)
-class Dose:
+class PlannedDose:
     """A dose with its frame of reference UID ("" where the file has none)."""
 
     volume: Volume
     frame: str
 
 
-def read_rtdose(path: Path) -> Dose:
+def read_rtdose(path: Path) -> PlannedDose:
     """(K, J, I) float32 Gy and its place; CaseError if it is not the physical or effective dose of a whole plan in Gy.
 
     Frame offsets (PS3.3 C.8.8.3.2) may be relative to the first frame or patient coordinates, rising or falling.
@@ -43,7 +44,9 @@ def read_rtdose(path: Path) -> Dose:
             raise CaseError(f"{path}: the dose has a single plane; export a dose volume")
         grid, rising = _grid(dataset, stored.shape, path)
         dose = np.multiply(stored, scaling, dtype=np.float64).astype(np.float32)
-        return Dose(Volume(str(path), dose if rising else dose[::-1], grid), text(dataset, "FrameOfReferenceUID"))
+        return PlannedDose(
+            Volume(str(path), dose if rising else dose[::-1], grid), text(dataset, "FrameOfReferenceUID")
+        )
 
 
 def _check_kind(dataset: Dataset, path: Path) -> None:

@@ -16,7 +16,7 @@ from .ct import read_ct
 from .files import reading, text
 from .index import RtStudy
 from .reference import DicomReference
-from .rtdose import Dose, read_rtdose
+from .rtdose import PlannedDose, read_rtdose
 from .rtstruct import StructureSet, read_structures
 
 
@@ -41,7 +41,7 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
         role: [(structures.names[n], _shape(structures, n, frame)) for n in rois] for role, rois in resolved.items()
     }
     reference = _dose(study, dose, frame)
-    case, _ = clinical_case(ct, parts, str(study.structures), reference and reference.volume)
+    case = clinical_case(ct, parts, str(study.structures), reference and reference.volume)
     return replace(case, name=study.name, notes=(*study.notes, *notes, *case.notes), dicom=refer_to)
 
 
@@ -78,7 +78,7 @@ def _shape(structures: StructureSet, number: str, frame: str) -> LabelmapShape:
     return LabelmapShape.cropped(*contours_to_labelmap(contours, where))
 
 
-def _dose(study: RtStudy, given: Path | None, frame: str) -> Dose | None:
+def _dose(study: RtStudy, given: Path | None, frame: str) -> PlannedDose | None:
     if given is None and not study.doses:
         return None
     if given is None and len(study.doses) > 1:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ...dvh.metrics import cumulative_dvh, roi_doses
 from ...patient.case import Case
-from ...patient.rois import is_target, prescription
 from .index import PREDICTION_MODEL_NAME
 from .sop_classes import RT_DOSE, RT_PLAN, RT_STRUCTURES
 from .writing import decimals, dose_elements, item, new_dataset, new_uid, save
@@ -71,8 +70,8 @@ def _dvhs(dose: np.ndarray, case: Case) -> Iterator[Dataset]:
         volumes = cumulative_dvh(doses, edges) / 100 * doses.size * case.voxel_volume_mm3 / 1000
         higher = [
             n
-            for other in case.targets()
-            if is_target(role) and prescription(other) > prescription(role)
+            for other, level in case.prescriptions.items()
+            if level > case.prescriptions.get(role, level)
             for n in numbers[other]
         ]
         rois = [

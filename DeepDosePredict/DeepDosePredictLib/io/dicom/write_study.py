@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...geometry.outlines import outlines
+from ...geometry.volume import Volume
 from ...patient.case import Case
 from ...patient.rois import DOSE_MASK, is_target
 from ...patient.structure_names import EXTERNAL
@@ -31,15 +32,6 @@ _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 _MOMENT = {"Date": "20000101", "Time": "120000"}  # made up, as the patient is
 
 
-@dataclass(frozen=True)
-class Scan:
-    """An array (K, J, I) on an LPS-aligned grid: (k, j, i) spacing in mm and (x, y, z) LPS of voxel (0, 0, 0)."""
-
-    array: np.ndarray
-    spacing: tuple[float, float, float]
-    origin: tuple[float, float, float]
-
-
 def write_case(folder: str | Path, case: Case, names: Mapping[str, str] | None = None, dose_mask: bool = True) -> None:
     """Write a case at its own spacing; its dose mask, if wanted, as one more structure.
 
@@ -47,32 +39,33 @@ def write_case(folder: str | Path, case: Case, names: Mapping[str, str] | None =
         names: ROI names instead of the case's, {structure: name}.
     """
     masks = {roi: case.rois[roi] for roi in case.rois.present()} | ({DOSE_MASK: case.dose_mask} if dose_mask else {})
-    dose = None if case.dose is None else Scan(case.dose, case.spacing, case.origin)
+    dose = None if case.dose is None else Volume("dose", case.dose, case.grid)
     write_study(
         folder,
         case.name,
-        Scan(case.ct, case.spacing, case.origin),
+        Volume("CT", case.ct, case.grid),
         {(names or {}).get(roi, roi): mask for roi, mask in masks.items()},
         dose,
     )
 
 
 def write_study(
-    folder: str | Path, patient: str, ct: Scan, structures: Mapping[str, np.ndarray], dose: Scan | None = None
+    folder: str | Path, patient: str, ct: Volume, structures: Mapping[str, np.ndarray], dose: Volume | None = None
 ) -> None:
     """Write ct-NNN.dcm, structures.dcm and, with a dose, plan.dcm and dose.dcm; the same UIDs on every call.
 
     Args:
         patient: name and ID.
-        ct: int16 HU.
+        ct: int16 HU, on an LPS-aligned grid, as the dose.
         structures: {name: mask on the CT's grid}; outlined along the edges of their voxels.
         dose: in Gy.
     """
     folder = Path(folder)
     study = _Study(patient)
+    x, y, z = ct.grid.origin
     images = [study.uid("image", n) for n in range(len(ct.array))]
     for n, (uid, hu) in enumerate(zip(images, ct.array, strict=True)):
-        place = (*ct.origin[:2], ct.origin[2] + n * ct.spacing[0])
+        place = (x, y, z + n * ct.grid.spacing[0])
         save(
             folder / f"ct-{n + 1:03}.dcm",
             study.dataset(
@@ -91,7 +84,7 @@ def write_study(
                 RescaleSlope="1",
                 RescaleType="HU",
                 PixelData=np.asarray(hu, "<i2").tobytes(),
-                **image_elements(hu.shape, ct.spacing, place, PixelRepresentation=1),
+                **image_elements(hu.shape, ct.grid.spacing, place, PixelRepresentation=1),
             ),
         )
     save(folder / "structures.dcm", study.structures(ct, structures, images))
@@ -132,7 +125,7 @@ class _Study:
             **elements,
         )
 
-    def structures(self, ct: Scan, masks: Mapping[str, np.ndarray], images: Sequence[str]) -> Dataset:
+    def structures(self, ct: Volume, masks: Mapping[str, np.ndarray], images: Sequence[str]) -> Dataset:
         frame = self.uid("frame")
         series = item(SeriesInstanceUID=self.uid("series"), ContourImageSequence=[_image(uid) for uid in images])
         study = item(
@@ -183,7 +176,7 @@ class _Study:
             ReferencedStructureSetSequence=[_reference(RT_STRUCTURES, self.uid("structures"))],
         )
 
-    def dose(self, dose: Scan) -> Dataset:
+    def dose(self, dose: Volume) -> Dataset:
         return self.dataset(
             RT_DOSE,
             self.uid("dose"),
@@ -192,20 +185,21 @@ class _Study:
             SeriesNumber=4,
             OperatorsName="",
             InstanceNumber=1,
-            **dose_elements(dose.array, dose.spacing, dose.origin),
+            **dose_elements(dose.array, dose.grid.spacing, dose.grid.origin),
             ReferencedRTPlanSequence=[_reference(RT_PLAN, self.uid("plan"))],
         )
 
 
-def _contours(mask: np.ndarray, ct: Scan, images: Sequence[str]) -> Iterable[Dataset]:
-    x, y, z = ct.origin
+def _contours(mask: np.ndarray, ct: Volume, images: Sequence[str]) -> Iterable[Dataset]:
+    x, y, z = ct.grid.origin
+    spacing = ct.grid.spacing
     for k in np.flatnonzero(mask.any((1, 2))):
         for line in outlines(mask[k]):
             points = np.column_stack(
                 (
-                    x + line[:, 0] * ct.spacing[2],
-                    y + line[:, 1] * ct.spacing[1],
-                    np.full(len(line), z + k * ct.spacing[0]),
+                    x + line[:, 0] * spacing[2],
+                    y + line[:, 1] * spacing[1],
+                    np.full(len(line), z + k * spacing[0]),
                 )
             )
             contour = item(

@@ -1,4 +1,4 @@
-"""Voxel grids in the world, and sampling arrays on them; without VTK, which mrml/ brings in for speed."""
+"""Volumes in the world and sampling them on grids; without VTK, which mrml/ brings in for speed."""
 
 from __future__ import annotations
 
@@ -8,72 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-Box = tuple[slice, slice, slice]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A regular voxel grid.
-
-    Attributes:
-        shape: (K, J, I).
-        ijk_to_ras: 4x4 float64, from voxel (i, j, k, 1) to world RAS in mm.
-    """
-
-    shape: tuple[int, int, int]
-    ijk_to_ras: np.ndarray
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """(k, j, i) in mm."""
-        return tuple(float(x) for x in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)[::-1])
-
-    @property
-    def ras_to_ijk(self) -> np.ndarray:
-        return np.linalg.inv(self.ijk_to_ras)
-
-    @property
-    def voxel_volume(self) -> float:
-        """In mm3."""
-        return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3])))
-
-    def crop(self, box: Box) -> Grid:
-        """The part of the grid that a box of (k, j, i) slices covers."""
-        start = [s.start for s in box][::-1]
-        return Grid(tuple(s.stop - s.start for s in box), self.ijk_to_ras @ _translation(start))
-
-    def refined(self, factors: Sequence[int]) -> Grid:
-        """Each voxel cut into `factors` (k, j, i) parts; the outer faces stay where they are."""
-        return Grid(tuple(n * f for n, f in zip(self.shape, factors, strict=True)), self.ijk_to_ras @ _scaling(factors))
-
-    def corners(self, margin: float = 0.5) -> np.ndarray:
-        """(8, 3) world RAS of the corners, `margin` voxels beyond the outermost voxel centres."""
-        ends = [(-margin, n - 1 + margin) for n in self.shape[::-1]]
-        ijk = np.stack(np.meshgrid(*ends), -1).reshape(-1, 3)
-        return transformed(self.ijk_to_ras, ijk)
-
-    def box_around(self, points: np.ndarray, margin: int = 1) -> Box:
-        """Slices (k, j, i) of the voxels around world points (N, 3), widened by `margin` and cut to the grid.
-
-        Of zero size where the points lie outside the grid.
-        """
-        ijk = transformed(self.ras_to_ijk, points)
-        low, high = np.floor(ijk.min(0)) - margin, np.ceil(ijk.max(0)) + margin + 1
-        starts = [int(np.clip(x, 0, n)) for x, n in zip(low, self.shape[::-1], strict=True)]
-        stops = [int(np.clip(x, 0, n)) for x, n in zip(high, self.shape[::-1], strict=True)]
-        return tuple(slice(a, max(a, b)) for a, b in zip(starts[::-1], stops[::-1], strict=True))
-
-    def same_as(self, other: Grid) -> bool:
-        """Whether voxels coincide to a thousandth of a voxel."""
-        if self.shape != other.shape:
-            return False
-        shift = transformed(self.ras_to_ijk, other.corners(0)) - transformed(self.ras_to_ijk, self.corners(0))
-        return bool(np.abs(shift).max() < 1e-3)
-
-
-def transformed(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(N, 3) points mapped by a 4x4 matrix."""
-    return points @ matrix[:3, :3].T + matrix[:3, 3]
+from ..patient.grid import Grid, refinement
 
 
 def reslice(array: np.ndarray, source: Grid, grid: Grid, background: float, linear: bool) -> np.ndarray:
@@ -165,7 +100,7 @@ def averaged(array: np.ndarray, grid: Grid, factors: Sequence[int]) -> tuple[np.
     for axis, factor in enumerate(factors):
         if factor > 1:
             array = _averaged_along(array, axis, factor)
-    coarse = grid.ijk_to_ras @ _scaling([1 / f for f in factors])
+    coarse = grid.ijk_to_ras @ refinement([1 / f for f in factors])
     return array, Grid(array.shape, coarse)
 
 
@@ -194,15 +129,3 @@ def downsampling(source: Grid, grid: Grid) -> tuple[int, int, int]:
     steps = np.linalg.norm(targets, axis=0)[np.abs(directions.T @ units).argmax(1)]
     ratios = steps / np.linalg.norm(source.ijk_to_ras[:3, :3], axis=0)
     return tuple(max(1, int(r + 0.1)) for r in ratios[::-1])
-
-
-def _scaling(factors: Sequence[float]) -> np.ndarray:
-    """From voxels of a grid refined by `factors` (k, j, i) to voxels of the grid; outer faces coincide."""
-    scale = 1 / np.asarray(factors, float)[::-1]
-    return np.block([[np.diag(scale), (scale[:, None] - 1) / 2], [np.zeros((1, 3)), np.ones((1, 1))]])
-
-
-def _translation(ijk: Sequence[float]) -> np.ndarray:
-    matrix = np.eye(4)
-    matrix[:3, 3] = ijk
-    return matrix
