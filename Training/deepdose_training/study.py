@@ -27,13 +27,19 @@ from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.resources import goals_path
 
 from .configuration import read_config
+from .study_results import WHOLE, Results, write_results
 from .train import train
 
 RUNS = Path("runs/studies")
 RESULTS = Path(__file__).parents[1] / "studies"
 GOALS = "head-and-neck"
-WHOLE = "dose mask"
-"""Stands for the structure in rows that hold the dose error."""
+CURVES = {
+    "train_mae": "train/mae",
+    "train_mse": "train/mse",
+    "dose_score": "val/dose_score",
+    "dvh_score": "val/dvh_score",
+}
+"""Columns of a learning curve, and of Lightning's log."""
 
 
 @dataclass(frozen=True)
@@ -96,16 +102,7 @@ def learning_curve(folder: Path) -> list[dict[str, float]]:
     for log in sorted(folder.glob("csv/*/metrics.csv")):
         with log.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                values = {
-                    key: float(row[column])
-                    for key, column in (
-                        ("train_mae", "train/mae"),
-                        ("train_mse", "train/mse"),
-                        ("dose_score", "val/dose_score"),
-                        ("dvh_score", "val/dvh_score"),
-                    )
-                    if row.get(column)
-                }
+                values = {key: float(row[column]) for key, column in CURVES.items() if row.get(column)}
                 if values:
                     epochs.setdefault(int(row["epoch"]), {}).update(values)
     return [{"epoch": epoch + 1, **values} for epoch, values in sorted(epochs.items())]
@@ -137,34 +134,26 @@ def scores(model_path: Path, patients: str) -> dict:
 
 
 def collect(study: Study, folder: Path) -> None:
-    """Write the CSV files of all finished runs into a folder."""
+    """Write what the report needs of all finished runs into a folder, as CSV files; errors are averaged over seeds."""
     finished = [
         json.loads((run_folder / "results.json").read_text(encoding="utf-8"))
         for _, _, run_folder, _ in study.runs()
         if (run_folder / "results.json").exists()
     ]
-    tables = {
-        "runs": (("command",), lambda r: [[r["command"]]]),
-        "curves": (
-            ("epoch", "train_mae", "train_mse", "dose_score", "dvh_score"),
-            lambda r: [
-                [row.get(c, "") for c in ("epoch", "train_mae", "train_mse", "dose_score", "dvh_score")]
-                for row in r["curve"]
-            ],
-        ),
-        "errors": (
-            ("patient", "structure", "metric", "error_gy"),
-            lambda r: [[*row[:3], f"{row[3]:.4f}"] for row in r["errors"]],
-        ),
-        "goals": (
-            ("patient", "structure", "goal", "reference_met", "predicted_met"),
-            lambda r: [[*row[:3], int(row[3]), int(row[4])] for row in r["goals"]],
-        ),
-    }
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (columns, rows) in tables.items():
-        write_table(
-            folder / f"{name}.csv",
-            ("variant", "seed", *columns),
-            [[result["variant"], result["seed"], *row] for result in finished for row in rows(result)],
-        )
+    runs = [[result["variant"], result["seed"], result["command"]] for result in finished]
+    write_table(folder / "runs.csv", ("variant", "seed", "command"), runs)
+    curves = [
+        [result["variant"], result["seed"], *(row.get(column, "") for column in ("epoch", *CURVES))]
+        for result in finished
+        for row in result["curve"]
+    ]
+    write_table(folder / "curves.csv", ("variant", "seed", "epoch", *CURVES), curves)
+    results = {}
+    for variant in study.variants:
+        own = [result for result in finished if result["variant"] == variant]
+        if own:
+            results[variant] = Results.of(
+                [row for result in own for row in result["errors"]], [row for result in own for row in result["goals"]]
+            )
+    write_results(folder, results)

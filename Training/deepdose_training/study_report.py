@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cbook import boxplot_stats
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import false_discovery_control, wilcoxon
 
 from DeepDosePredictLib.dvh.metrics import cumulative_dvh
-from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
-from DeepDosePredictLib.patient.rois import OARS, PTVS, is_target
+from DeepDosePredictLib.patient.rois import OARS, PTVS
 
-from .study import WHOLE, Study
+from .study import Study
+from .study_results import Box, Results, read_results, read_rows
 
 COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b", "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93")
 STRUCTURES = dict(zip((*PTVS, *OARS), COLOURS, strict=True))
 METRICS = {"D_99": "D99", "D_95": "D95", "D_1": "D1", "mean": "Mean", "D_0.1_cc": "D0.1cc"}
-Errors = Mapping[str, Mapping[tuple[str, str, str], float]]
-"""{variant: {(patient, structure, metric): error in Gy, averaged over seeds}}."""
-
-
-def read_errors(folder: Path) -> Errors:
-    """Absolute errors per variant, averaged over the seeds."""
-    values: dict[str, dict[tuple[str, str, str], list[float]]] = defaultdict(lambda: defaultdict(list))
-    for row in _rows(folder / "errors.csv"):
-        key = row["patient"], row["structure"], row["metric"]
-        values[row["variant"]][key].append(abs(float(row["error_gy"])))
-    return {variant: {key: float(np.mean(v)) for key, v in entries.items()} for variant, entries in values.items()}
-
-
-def dose_errors(entries: Mapping) -> np.ndarray:
-    """Dose error of each patient in Gy, in the order of the patients' names."""
-    return np.array([value for (_, structure, _), value in sorted(entries.items()) if structure == WHOLE])
-
-
-def dvh_errors(entries: Mapping) -> np.ndarray:
-    """Mean metric error of each patient in Gy."""
-    patients = defaultdict(list)
-    for (patient, structure, _), value in entries.items():
-        if structure != WHOLE:
-            patients[patient].append(value)
-    return np.array([np.mean(patients[patient]) for patient in sorted(patients)])
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -63,55 +39,42 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return result
 
 
-def score_table(errors: Errors, goals: Sequence[Mapping]) -> list[str]:
+def score_table(results: Mapping[str, Results]) -> list[str]:
     """Dose and DVH score, the PTVs' part of the latter, and agreement with the reference on clinical goals."""
     lines = [
         "| variant | dose score [Gy] | DVH score [Gy] | PTV metrics [Gy] | OAR metrics [Gy] | goals met"
         " | goals as reference |",
         "|---|---|---|---|---|---|---|",
     ]
-    for variant, entries in errors.items():
-        metrics = {key: value for key, value in entries.items() if key[1] != WHOLE}
-        target = [value for key, value in metrics.items() if is_target(key[1])]
-        organ = [value for key, value in metrics.items() if not is_target(key[1])]
-        rows = [row for row in goals if row["variant"] == variant]
-        met = np.mean([row["predicted_met"] == "1" for row in rows]) if rows else np.nan
-        same = np.mean([row["predicted_met"] == row["reference_met"] for row in rows]) if rows else np.nan
-        dose = dose_errors(entries)
+    for variant, own in results.items():
+        dose, goals = own.dose_errors(), own.goals
         lines.append(
-            f"| {variant} | {dose.mean():.3f} ± {dose.std(ddof=1):.3f} | {np.mean(list(metrics.values())):.3f}"
-            f" | {np.mean(target):.3f} | {np.mean(organ):.3f} | {met:.1%} | {same:.1%} |"
+            f"| {variant} | {dose.mean():.3f} ± {dose.std(ddof=1):.3f} | {own.metric_error():.3f}"
+            f" | {own.metric_error(organs=False):.3f} | {own.metric_error(targets=False):.3f}"
+            f" | {goals['predicted_met']:.1%} | {goals['as_reference']:.1%} |"
         )
-    if goals:
-        first = next(iter(errors))
-        reference = np.mean([row["reference_met"] == "1" for row in goals if row["variant"] == first])
-        lines.append(f"\nThe reference doses meet {reference:.1%} of the goals of the head-and-neck template.")
-    return lines
+    reference = next(iter(results.values())).goals["reference_met"]
+    return [*lines, f"\nThe reference doses meet {reference:.1%} of the goals of the head-and-neck template."]
 
 
-def structure_table(errors: Errors) -> list[str]:
+def structure_table(results: Mapping[str, Results]) -> list[str]:
     """Mean absolute error of every metric of every structure."""
-    keys = [
-        (roi, metric)
-        for roi in (*PTVS, *OARS)
-        for metric in METRICS
-        if any((roi, metric) == key[1:] for entries in errors.values() for key in entries)
-    ]
-    lines = ["| structure | metric | patients | " + " | ".join(errors) + " |", "|---|---|---|" + "---|" * len(errors)]
-    for roi, metric in keys:
-        columns = [[value for key, value in entries.items() if key[1:] == (roi, metric)] for entries in errors.values()]
-        best = min(np.mean(column) for column in columns)
-        cells = (f"**{np.mean(c):.2f}**" if np.mean(c) == best else f"{np.mean(c):.2f}" for c in columns)
-        lines.append(f"| {roi} | {METRICS[metric]} | {len(columns[0])} | " + " | ".join(cells) + " |")
+    known = set().union(*(own.structures for own in results.values()))
+    lines = ["| structure | metric | patients | " + " | ".join(results) + " |", "|---|---|---|" + "---|" * len(results)]
+    for roi, metric in ((roi, metric) for roi in (*PTVS, *OARS) for metric in METRICS if (roi, metric) in known):
+        columns = [own.structures[roi, metric] for own in results.values()]
+        best = min(error for _, error in columns)
+        cells = (f"**{error:.2f}**" if error == best else f"{error:.2f}" for _, error in columns)
+        lines.append(f"| {roi} | {METRICS[metric]} | {columns[0][0]} | " + " | ".join(cells) + " |")
     return lines
 
 
-def wilcoxon_table(errors: Errors) -> list[str]:
+def wilcoxon_table(results: Mapping[str, Results]) -> list[str]:
     """Wilcoxon signed-rank tests of all pairs of variants on the patients' dose and DVH errors, corrected together."""
     rows = []
-    for a, b in combinations(errors, 2):
-        for what, of in (("dose error", dose_errors), ("DVH error", dvh_errors)):
-            difference = of(errors[b]) - of(errors[a])
+    for a, b in combinations(results, 2):
+        for what, of in (("dose error", Results.dose_errors), ("DVH error", Results.dvh_errors)):
+            difference = of(results[b]) - of(results[a])
             rows.append((what, a, b, float(np.median(difference)), float(wilcoxon(difference).pvalue)))
     corrected = holm([row[-1] for row in rows])
     rates = false_discovery_control([row[-1] for row in rows])
@@ -163,40 +126,34 @@ def _by_seed(rows: Sequence[Mapping], variant: str, key: str) -> dict[str, dict[
     return seeds
 
 
-def draw_boxes(path: Path, errors: Errors) -> None:
+def draw_boxes(path: Path, results: Mapping[str, Results]) -> None:
     """Box plots of the patients' dose and DVH errors and of the metric errors by kind."""
     figure = Figure((12, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, width_ratios=(1, 2.6))
-    _boxes(
-        panels[0],
-        {
-            "dose\nerror": [dose_errors(e) for e in errors.values()],
-            "DVH\nerror": [dvh_errors(e) for e in errors.values()],
-        },
-        "Per patient",
-    )
+    patients = {
+        "dose\nerror": [boxplot_stats(own.dose_errors())[0] for own in results.values()],
+        "DVH\nerror": [boxplot_stats(own.dvh_errors())[0] for own in results.values()],
+    }
+    _boxes(panels[0], patients, "Per patient")
     kinds = {
-        f"{kind}\n{METRICS[metric]}": [
-            [v for k, v in e.items() if k[2] == metric and k[1] != WHOLE] for e in errors.values()
-        ]
+        f"{kind}\n{METRICS[metric]}": [own.boxes[kind, metric] for own in results.values()]
         for kind, names in (("PTV", ("D_99", "D_95", "D_1")), ("OAR", ("mean", "D_0.1_cc")))
         for metric in names
     }
     _boxes(panels[1], kinds, "Per structure and patient")
-    handles = [panels[0].plot([], [], color=colour, lw=8)[0] for colour, _ in zip(COLOURS, errors, strict=False)]
-    figure.legend(handles, errors, loc="outside lower center", ncols=min(4, len(errors)))
+    handles = [panels[0].plot([], [], color=colour, lw=8)[0] for colour, _ in zip(COLOURS, results, strict=False)]
+    figure.legend(handles, results, loc="outside lower center", ncols=min(4, len(results)))
     _save(figure, path)
 
 
-def _boxes(axes, groups: Mapping[str, Sequence[Sequence[float]]], title: str) -> None:
+def _boxes(axes: Axes, groups: Mapping[str, Sequence[Box]], title: str) -> None:
     n = len(next(iter(groups.values())))
     for g, variants in enumerate(groups.values()):
-        boxes = axes.boxplot(
+        boxes = axes.bxp(
             variants,
             positions=[g * (n + 1) + v for v in range(n)],
             widths=0.8,
             patch_artist=True,
-            showfliers=True,
             flierprops={"ms": 2.5},
             medianprops={"color": "black"},
         )
@@ -238,18 +195,18 @@ def draw_patients(path: Path, study: Study, patients: Sequence[Path]) -> None:
 
 def report(name: str, folder: Path) -> Path:
     """Write a study's figures and report.md; returns the latter."""
-    errors, goals = read_errors(folder), _rows(folder / "goals.csv")
-    draw_curves(folder / "curves.png", _rows(folder / "curves.csv"))
-    draw_boxes(folder / "boxes.png", errors)
-    patients = len({key[0] for entries in errors.values() for key in entries})
-    seeds = len({row["seed"] for row in _rows(folder / "runs.csv")})
+    results = read_results(folder)
+    draw_curves(folder / "curves.png", read_rows(folder / "curves.csv"))
+    draw_boxes(folder / "boxes.png", results)
+    patients = len(next(iter(results.values())).patients)
+    seeds = len({row["seed"] for row in read_rows(folder / "runs.csv")})
     lines = [
         f"# Study: {name}",
         "",
         f"{patients} validation patients, {seeds} seed(s); errors are averaged over seeds.",
         f"Made by `python Training/train.py report {name}` from the CSV files here.",
         "",
-        *score_table(errors, goals),
+        *score_table(results),
         "",
         "![Box plots](boxes.png)",
         "",
@@ -257,11 +214,11 @@ def report(name: str, folder: Path) -> Path:
         "",
         "Over patients; negative: the second variant errs less. Both corrections are over all rows.",
         "",
-        *wilcoxon_table(errors),
+        *wilcoxon_table(results),
         "",
         "## Mean absolute error by structure [Gy]",
         "",
-        *structure_table(errors),
+        *structure_table(results),
         "",
         "## Learning curves",
         "",
@@ -276,14 +233,6 @@ def report(name: str, folder: Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines), encoding="utf-8")
     return path
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise DeepDoseError(f"{path}: cannot be read ({error.strerror}); run the study first") from error
 
 
 def _save(figure: Figure, path: Path) -> None:
