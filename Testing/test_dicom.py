@@ -41,9 +41,10 @@ def test_case_on_the_model_grid_survives_the_round_trip(tmp_path):
     assert same.spacing == pytest.approx(case.spacing) and same.notes == () and same.name == case.name
 
 
+@pytest.mark.slow
 def test_openkbp_patients_as_dicom_are_predicted_as_well(tmp_path, validation_patients):
     """Volumes above 5 cc within 1 %, dose to the scaling's precision, dose score to 0.05 Gy."""
-    predictor, moved = Predictor(open_model()), []
+    predictor, moved = Predictor(open_model(), single_pass=True), []
     for name in ("pt_201", "pt_225", "pt_235"):
         case = read_openkbp(validation_patients / name)
         write_case(tmp_path / name, case)
@@ -460,6 +461,7 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_written_files_are_valid(phantom, predicted):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")

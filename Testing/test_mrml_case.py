@@ -46,10 +46,11 @@ def names_of(segmentation) -> dict[str, tuple[str, ...]]:
     return {name: (name,) for name in ids}
 
 
+@pytest.mark.slow
 def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patients: Path):
-    """At its own spacing: the same Case, so the same prediction; without the mask file, within the common mask."""
-    predictor = Predictor(open_model())
-    moved, derived = [], []
+    """At its own spacing the same Case; without the mask file as good a prediction, within the common mask."""
+    predictor = Predictor(open_model(), single_pass=True)
+    lost = []
     for name in ("pt_201", "pt_214", "pt_225", "pt_235"):
         case = read_openkbp(validation_patients / name)
         place = lps_grid(case.spacing, (10, 20, 30))
@@ -59,22 +60,15 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
         same = caseFromNodes(ct, segmentation, roles, dose)
         assert (same.ct == case.ct).all() and (same.dose == case.dose).all()
         assert (same.dose_mask == case.dose_mask).all()
+        assert set(same.rois.present()) == set(case.rois.present())
         assert all((same.rois[roi] == case.rois[roi]).all() for roi in case.rois.present())
         assert same.spacing == pytest.approx(case.spacing)
-        own = predictor.predict(case).dose
-        moved.append(
-            dose_error(case.dose, predictor.predict(same).dose, case.dose_mask)
-            - dose_error(case.dose, own, case.dose_mask)
-        )
         del roles[DOSE_MASK]
         other = caseFromNodes(ct, segmentation, roles, dose)
         common = other.dose_mask & case.dose_mask
-        derived.append(
-            dose_error(case.dose * common, predictor.predict(other).dose * common, common)
-            - dose_error(case.dose * common, own * common, common)
-        )
-    assert abs(np.mean(moved)) <= 0.05
-    assert abs(np.mean(derived)) <= 0.4  # issue "Accuracy" trains for this
+        errors = [dose_error(case.dose * common, predictor.predict(c).dose * common, common) for c in (other, case)]
+        lost.append(errors[0] - errors[1])
+    assert abs(np.mean(lost)) <= 0.4
 
 
 def test_clinical_phantom_keeps_volumes_and_places(scene):
