@@ -217,12 +217,14 @@ def test_models_lists_what_ships(capsys):
     assert "deepdosenet-openkbp" in out and "ptv/PTV70" in out and "not for clinical use" in out.lower()
 
 
+@pytest.mark.slow
 def test_phantom_is_a_case_that_predict_takes(tmp_path, tiny_model):
     assert deepdose("phantom", tmp_path / "phantom") == 0
     assert deepdose("predict", tmp_path / "phantom", "-o", tmp_path / "out", "--model", tiny_model) == 0
     assert files(tmp_path / "out") == OUTPUTS
 
 
+@pytest.mark.slow
 def test_shipped_model_on_the_phantom(tmp_path):
     """The main job with the shipped weights: targets are covered and the cord is spared on a case never seen."""
     deepdose("phantom", tmp_path / "phantom")
@@ -233,6 +235,7 @@ def test_shipped_model_on_the_phantom(tmp_path):
     assert metrics["PTV70", "D1%"] < 80
 
 
+@pytest.mark.slow
 def test_shipped_model_on_real_patients(tmp_path, validation_patients):
     """Four validation patients, so that a wrong channel or axis in the shipped model cannot pass unseen."""
     for name in ("pt_201", "pt_202", "pt_203", "pt_204"):

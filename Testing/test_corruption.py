@@ -58,6 +58,7 @@ def test_damaged_inputs_are_refused_in_words_or_read_right(tmp_path, tiny_grid, 
     assert outcomes.count("refused") > CASES / 4
 
 
+@pytest.mark.slow
 def test_damaged_segmentations_do_not_end_the_process():
     pytest.importorskip("slicer", reason="needs slicer-core")
     script = Path(__file__).parent / "benchmarks" / "corruption.py"

@@ -182,12 +182,14 @@ def reference_cases(shared, validation_patients):
     return results
 
 
+@pytest.mark.slow
 def test_slicerrts_volume_mean_and_range_to_six_digits(reference_cases):
     for *_, row, _, structure, _ in reference_cases:
         values = (structure.volume_cc, structure.mean, structure.minimum, structure.maximum)
         assert [f"{value:.6g}" for value in values] == [row[c] for c in ("volume_cc", "mean_gy", "min_gy", "max_gy")]
 
 
+@pytest.mark.slow
 def test_slicerrts_metrics(reference_cases):
     for patient, roi, row, _, structure, _ in reference_cases:
         for column, text in METRICS.items():
@@ -200,6 +202,7 @@ def test_slicerrts_metrics(reference_cases):
                 )
 
 
+@pytest.mark.slow
 def test_slicerrts_curves(reference_cases):
     """Up to single samples whose dose equals a bin edge within float rounding."""
     for patient, roi, _, curve, structure, highest in reference_cases:

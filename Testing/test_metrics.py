@@ -83,6 +83,7 @@ def test_goals(tmp_path):
             read_goals(path)
 
 
+@pytest.mark.slow
 def test_official_scores(shared, validation_patients):
     """Reference metrics, shifted metrics, dose errors and both scores equal the official code's to 1e-6 Gy."""
     folder = shared / "reference-results" / "openkbp-scores"

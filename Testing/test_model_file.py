@@ -28,6 +28,7 @@ def test_round_trip_in_half_precision(tmp_path):
         torch.testing.assert_close(model.network.state_dict()[name], tensor.float(), rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_planner_goes_with_the_model(tmp_path):
     path = make_model(tmp_path / "m.safetensors", spec=ChannelSpec(("ct", "beam_dose"), gantry_angles=(0, 180)))
     weights = load_planner(path).state_dict()

@@ -71,6 +71,7 @@ def test_openkbp_patient_through_nodes_is_the_same_case(scene, validation_patien
     assert abs(np.mean(lost)) <= 0.4
 
 
+@pytest.mark.slow
 def test_clinical_phantom_keeps_volumes_and_places(scene):
     """A 5 degrees oblique, finer CT of the phantom gives the phantom's structures back on the model grid."""
     phantom = head_and_neck_phantom()

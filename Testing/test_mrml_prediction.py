@@ -53,6 +53,7 @@ def node_names(scene: Scene) -> list[str]:
     return sorted(scene.scene.GetNthNode(n).GetName() or "" for n in range(scene.scene.GetNumberOfNodes()))
 
 
+@pytest.mark.slow
 def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     ct, segmentation, plan = nodes
     steps = []
@@ -294,6 +295,7 @@ def folder(nodes, tmp_path):
     return patient
 
 
+@pytest.mark.slow
 def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_model, tmp_path, capsys):
     case = files.readCaseFolder(folder)
     assert case.name == "patient" and (case.ct == phantom.ct).all()
@@ -325,6 +327,7 @@ def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_mo
     assert "dose error" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_command_line_takes_roles_and_names_damaged_files(folder, tiny_model, tmp_path, capsys):
     out, roles = tmp_path / "out", tmp_path / "roles.json"
     command = ["predict", str(folder), "-o", str(out), "--model", str(tiny_model), "--roles", str(roles)]

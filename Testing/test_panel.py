@@ -292,6 +292,7 @@ def test_progress_is_shown_and_inputs_are_locked_meanwhile(panel, session, monke
     assert panel.ui.predictButton.enabled and panel.ui.ctSelector.isEnabled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_slicerrt", [False, True])
 def test_predicting_again_replaces_the_results(panel, patient, scene, with_slicerrt):
     if with_slicerrt:
@@ -580,5 +581,6 @@ def test_the_phantom_is_registered_as_sample_data(session, scene):
     assert "PTV70" in rows(panel)
 
 
+@pytest.mark.slow
 def test_the_module_passes_its_own_test(session):
     session.python.DeepDosePredictTest().runTest()

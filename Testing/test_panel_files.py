@@ -97,6 +97,7 @@ assert not complaints, complaints
 """
 
 
+@pytest.mark.slow
 def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
     pytest.importorskip("slicer", reason="needs slicer-core")
     pytest.importorskip("PySide6", reason="the panel's tests need PySide6")

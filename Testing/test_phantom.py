@@ -50,6 +50,7 @@ def dilated(mask: np.ndarray) -> np.ndarray:
     return wider
 
 
+@pytest.mark.slow
 def test_every_call_gives_the_same_patient_on_any_number_of_threads(patient):
     threads = torch.get_num_threads()
     try:

@@ -84,6 +84,7 @@ def test_organs_at_risk_are_spared(planner):
     assert spared[organ].mean() < 0.75 * plain[organ].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 2])
 def test_mirrored_patient_gets_the_mirrored_dose(axis):
     case, planner = make_case(), untrained_planner()
@@ -97,6 +98,7 @@ def test_mirrored_patient_gets_the_mirrored_dose(axis):
     assert np.abs(np.flip(other, axis) - dose)[case.dose_mask].mean() < 0.01
 
 
+@pytest.mark.slow
 def test_context_is_mirrored_with_its_places():
     """What a voxel is told of its surroundings is seen at the same place when the context is seen mirrored."""
     planner = shaken(1)
@@ -238,6 +240,7 @@ def test_levels_and_organs_of_a_case():
     np.testing.assert_array_equal(patient.organ > 0, named)
 
 
+@pytest.mark.slow
 def test_plan_hardly_depends_on_the_dose_mask(planner):
     """Where the mask ends far from the targets, the plan inside stays the same."""
     case = make_case()

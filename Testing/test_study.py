@@ -56,6 +56,7 @@ def rows(path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_study_runs_once_and_is_reported(small_study, tmp_path):
     study.run(small_study)
     results = tmp_path / "results"

@@ -99,6 +99,7 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
 
 
+@pytest.mark.slow
 def test_training_learns_and_exports(tmp_path, cohort):
     config = configuration(tmp_path, cohort, "epochs=12")
     path = train(config, tmp_path / "run", **QUIET)
@@ -153,6 +154,7 @@ def test_existing_run_is_not_overwritten(tmp_path, cohort):
         train(config, tmp_path / "run", **QUIET)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_on_the_same_global_batch(tmp_path, cohort):
     """DDP over gloo: batch 1 in two processes against batch 2 in one; scores agree within 1e-3 Gy."""
     scores = {}
