@@ -28,7 +28,6 @@ from deepdose_training.dataset import (
     cache_patients,
     collate,
     derived_masks,
-    random_slab,
 )
 from deepdose_training.dose_module import MIRRORED_BITS, DoseModule, learning_rate_schedule
 from deepdose_training.train import start_from, train
@@ -495,17 +494,6 @@ def test_schedules():
     assert set(rates(ScheduleConfig("constant"), 5)) == {2.0}
     with pytest.raises(ValueError, match="unknown schedule"):
         rates(ScheduleConfig("cubic"), 5)
-
-
-def test_slabs_are_drawn_by_seed_epoch_and_patient():
-    batch = collate([(0, Sample.from_case(make_case()))])
-    slab = random_slab(batch, 16, seed=1, epoch=3)
-    assert all(slab[key].shape == (1, 16, 32, 32) for key in ("ct", "bits", "dose")) and not slab["outside"].any()
-    assert torch.equal(slab["ct"], random_slab(batch, 16, seed=1, epoch=3)["ct"])
-    starts = {float(random_slab(batch, 16, seed=1, epoch=epoch)["dose"].sum()) for epoch in range(20)}
-    assert len(starts) > 5
-    for slices in (0, 32, 64):
-        assert random_slab(batch, slices, seed=1, epoch=3) is batch
 
 
 @pytest.mark.parametrize(

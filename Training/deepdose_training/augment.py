@@ -91,16 +91,6 @@ def interpolated(volumes: Tensor, k: Tensor, plane: Tensor) -> Tensor:
     return F.grid_sample(volumes[None], where[None], align_corners=False)[0]
 
 
-class RandomStretch:
-    """Stretches patients as a configuration says, by seed, epoch and patient."""
-
-    def __init__(self, config: TrainingConfig):
-        self.config = config
-
-    def __call__(self, index: int, sample: Sample, epoch: int) -> Sample:
-        return stretched(sample, Stretch.drawn(self.config, epoch, index))
-
-
 def stretched(sample: Sample, stretch: Stretch) -> Sample:
     """The stretched patient on a grid that just holds the dose mask.
 

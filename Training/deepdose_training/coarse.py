@@ -1,7 +1,7 @@
 """Training of a network with pooling at its own resolution: several times as fast, and free to stretch the patients.
 
 A network with pooling (`NetworkConfig.pooling`) can learn on patients that are averaged over its cells once. What is
-left out, interpolating its dose back and the DVH terms of the loss, is for a few epochs with `module.DoseModule`
+left out, interpolating its dose back and the DVH terms of the loss, is for a few epochs with `DoseModule`
 afterwards, or for none: validation is the same for both.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import lightning
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from DeepDosePredictLib.geometry.body import find_body
@@ -25,8 +23,7 @@ from DeepDosePredictLib.patient.roi_mask import decode
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS
 
 from .augment import Stretch, interpolated
-from .configuration import TrainingConfig
-from .dataset import AIR_HU, CACHED_ROIS, MASK_MARGINS_MM, Patients, Sample, ShardSampler, collate
+from .dataset import AIR_HU, CACHED_ROIS, Sample, near_targets
 from .dose_module import DoseModule
 
 AIR = AIR_HU / 1000
@@ -77,7 +74,12 @@ class CoarsePatient:
 class CoarseModule(DoseModule):
     """`DoseModule`, trained on `CoarsePatient`s by the mean absolute error; loss terms of the configuration wait."""
 
-    def training_step(self, batch: list[tuple[int, CoarsePatient]], _: int) -> Tensor:
+    def averaged(self, samples: Sequence[Sample]) -> list[CoarsePatient]:
+        """What the module trains on."""
+        pooling = self.network.config.pooling
+        return [CoarsePatient.of(sample, self.spec, pooling) for sample in tqdm(samples, "Averaging", leave=False)]
+
+    def training_step(self, batch: list[tuple[int, CoarsePatient]], _: int) -> Tensor:  # type: ignore[override]
         losses = []
         for index, patient in batch:
             x, reference, weight = self._drawn(index, patient)
@@ -115,40 +117,12 @@ class CoarseModule(DoseModule):
         return F.pad(x, padding), F.pad(dose, padding), F.pad(weight[None], padding)
 
     def _derived(self, draw: np.random.Generator, x: Tensor, given: Tensor, body: Tensor, spacing_k: float) -> Tensor:
-        """As `data.derived_masks`: given mask or body, up to random distances beyond the targets."""
-        targets = sum(x[self.spec.names.index(name)] for name in self.spec.names if name.startswith("ptv/"))
-        slices = torch.nonzero(targets.sum((1, 2)) > 0).flatten()
-        margins = draw.uniform(0, MASK_MARGINS_MM, 2) / (spacing_k * self.network.config.pooling)
-        where = torch.arange(len(given), device=given.device)
-        near = (where >= slices[0] - round(margins[0])) & (where <= slices[-1] + round(margins[1]))
+        """As `dataset.derived_masks`: given mask or body, near the targets."""
+        targets = torch.stack([x[n] > 0 for n, name in enumerate(self.spec.names) if name.startswith("ptv/")]).any(0)
+        near = near_targets(targets, draw, spacing_k * self.network.config.pooling)
         if draw.random() < 0.5:
             given = body * (given.sum((1, 2), keepdim=True) > 0)
         return given * near[:, None, None]
 
     def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
         return batch if isinstance(batch, list) else super().transfer_batch_to_device(batch, device, dataloader_idx)
-
-
-class CoarseData(lightning.LightningDataModule):
-    """Averaged patients for training, whole ones for validation."""
-
-    def __init__(
-        self, train: Sequence[Sample], validation: Sequence[Sample], config: TrainingConfig, spec: ChannelSpec
-    ):
-        super().__init__()
-        pooling = int(config.network.get("pooling", 1))
-        train = tqdm(train, desc="Averaging patients", leave=False)
-        self.train = Patients([CoarsePatient.of(sample, spec, pooling) for sample in train])
-        self.validation, self.config = Patients(validation), config
-
-    def _sampler(self, patients: Patients, *, shuffle: bool) -> ShardSampler:
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return ShardSampler(len(patients), rank, world_size, shuffle=shuffle, seed=self.config.seed)
-
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(
-            self.train, self.config.batch_size, sampler=self._sampler(self.train, shuffle=True), collate_fn=list
-        )
-
-    def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.validation, 1, sampler=self._sampler(self.validation, shuffle=False), collate_fn=collate)

@@ -80,8 +80,6 @@ class TrainingConfig:
             `dataset.derived_masks`.
         coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
         affine: by how much patients are stretched, and how many of them.
-        slab: axial slices of the random slabs that the first `slab_epochs` epochs train on; 0 for whole boxes. With
-            coplanar beams the dose is nearly local to its slice, so a slab should teach much of what its box does.
         gantry_angles: of the beams for the channel `beam_dose`, in degrees.
         planner: file with the planner for that channel: of `train.py planner`, or a model's. Empty: an untrained one.
         held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
@@ -113,8 +111,6 @@ class TrainingConfig:
     derived_mask: float = 0.0
     coarse: bool = False
     affine: AffineConfig = field(default_factory=AffineConfig)
-    slab: int = 0
-    slab_epochs: int = 0
     single_pass: bool = True
     validate_every: int = 1
     precision: str = "auto"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import cycle
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import lightning
 import numpy as np
@@ -36,6 +37,8 @@ VOLUMES = ("ct", "bits", "dose", "beams")
 AIR_HU = -1000
 MASK_MARGINS_MM = 70.0
 """Up to where OpenKBP's dose masks reach beyond the targets."""
+Batch = dict[str, Tensor]
+"""`index` (B,) and, by the names of `Sample`, its volumes (B, k, j, i), `outside` (B, ROIs) and `spacing` (B, 3)."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,9 @@ class Sample:
 
 def channel_spec(config: TrainingConfig) -> ChannelSpec:
     """The channels that a configuration names."""
-    return ChannelSpec(config.channels, prescription=config.prescription, gantry_angles=config.gantry_angles)
+    return ChannelSpec(
+        tuple(config.channels), prescription=config.prescription, gantry_angles=tuple(config.gantry_angles)
+    )
 
 
 def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans] = (NO_PLANS,)) -> list[Sample]:
@@ -173,7 +178,7 @@ def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans]
     return samples
 
 
-def collate(items: Sequence[tuple[int, Sample]]) -> dict:
+def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
     """A batch; crops of different extents are padded at their upper ends with air that lies outside the dose mask."""
     indices, samples = zip(*items, strict=True)
     extent = [max(s.ct.shape[axis] for s in samples) for axis in range(3)]
@@ -196,58 +201,58 @@ def collate(items: Sequence[tuple[int, Sample]]) -> dict:
     }
 
 
-def random_slab(batch: dict, slices: int, seed: int, epoch: int) -> dict:
-    """The batch cut to `slices` consecutive axial slices, drawn by seed, epoch and patient; 0 leaves it whole.
+def near_targets(targets: Tensor, draw: np.random.Generator, spacing_k: float) -> Tensor:
+    """(K,) which slices a derived dose mask takes: from a random distance below the targets to another one above them.
 
-    A slab scores its own part of each structure, so no voxel counts as outside.
+    Args:
+        targets: (K, J, I) bool.
+        spacing_k: distance of the slices in mm.
     """
-    excess = batch["ct"].shape[1] - slices
-    if not slices or excess <= 0:
-        return batch
-    start = int(np.random.default_rng([seed, epoch, int(batch["index"][0]), 1]).integers(excess + 1))
-    cut = {key: batch[key][:, start : start + slices] for key in VOLUMES}
-    return batch | cut | {"outside": torch.zeros_like(batch["outside"])}
+    margins = draw.uniform(0, MASK_MARGINS_MM, 2) / spacing_k
+    slices = torch.nonzero(targets.any(-1).any(-1)).flatten()
+    where = torch.arange(len(targets), device=targets.device)
+    return (where >= slices[0] - round(margins[0])) & (where <= slices[-1] + round(margins[1]))
 
 
-def derived_masks(batch: dict, share: float, seed: int, epoch: int) -> dict:
+def derived_masks(batch: Batch, share: float, seed: int, epoch: int) -> Batch:
     """The batch with other dose masks for a share of its cases, drawn by seed, epoch and patient.
 
-    Such a mask is the given one or, as often, the body in the CT, from a random distance below the targets to another
-    one above them; where the given mask ends earlier, so does it. Dose outside the new mask no longer counts.
+    Such a mask is the given one or, as often, the body in the CT, near the targets; where the given mask ends earlier,
+    so does it. Dose outside the new mask no longer counts.
     """
     bits, dose = batch["bits"].clone(), batch["dose"].clone()
     for n, index in enumerate(batch["index"].tolist()):
         draw = np.random.default_rng([seed, epoch, index, 2])
-        given = decode(bits[n], CACHED_ROIS.index(DOSE_MASK))
         targets = torch.stack([decode(bits[n], CACHED_ROIS.index(ptv)) for ptv in PTVS]).any(0)
-        if draw.random() >= share or not targets.any():  # a slab may miss the targets
+        if draw.random() >= share or not targets.any():
             continue
-        margins = draw.uniform(0, MASK_MARGINS_MM, 2) / float(batch["spacing"][n, 0])
-        mask = given.numpy()
+        mask = decode(bits[n], CACHED_ROIS.index(DOSE_MASK))
+        near = near_targets(targets, draw, float(batch["spacing"][n, 0]))
         if draw.random() < 0.5:
-            mask = find_body(batch["ct"][n].numpy(), targets.numpy()) & mask.any((1, 2))[:, None, None] | mask
-        slices = torch.nonzero(targets.any(-1).any(-1)).flatten()
-        where = torch.arange(len(given))
-        near = (where >= slices[0] - round(margins[0])) & (where <= slices[-1] + round(margins[1]))
-        new = torch.from_numpy(mask) & near[:, None, None]
+            body = torch.from_numpy(find_body(batch["ct"][n].cpu().numpy(), targets.cpu().numpy())).to(mask.device)
+            mask = body & mask.any(-1).any(-1)[:, None, None] | mask
+        new = mask & near[:, None, None]
         bit = 1 << CACHED_ROIS.index(DOSE_MASK)
         bits[n] = torch.where(new, bits[n] | bit, bits[n] & ~bit)
         dose[n] *= new
     return batch | {"bits": bits, "dose": dose}
 
 
-class Patients(Dataset):
-    """Cached patients by index; an item is (index, Sample), changed by `augment(index, Sample)` where one is given."""
+Item = TypeVar("Item")
 
-    def __init__(self, samples: Sequence[Sample], augment: Callable[[int, Sample], Sample] | None = None):
-        self.samples, self.augment = list(samples), augment
+
+class Patients(Dataset[tuple[int, Item]], Generic[Item]):
+    """Patients by index; an item is (index, patient), changed by `augment(index, patient)` where one is given."""
+
+    def __init__(self, patients: Sequence[Item], augment: Callable[[int, Item], Item] | None = None):
+        self.patients, self.augment = list(patients), augment
 
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.patients)
 
-    def __getitem__(self, index: int) -> tuple[int, Sample]:
-        sample = self.samples[index]
-        return index, self.augment(index, sample) if self.augment else sample
+    def __getitem__(self, index: int) -> tuple[int, Item]:
+        patient = self.patients[index]
+        return index, self.augment(index, patient) if self.augment else patient
 
 
 class ShardSampler(Sampler[int]):
@@ -274,32 +279,40 @@ class ShardSampler(Sampler[int]):
         return iter(order[self.rank :: self.world_size][: len(self)].tolist())
 
 
-class PatientData(lightning.LightningDataModule):
+class PatientData(lightning.LightningDataModule, Generic[Item]):
     """Training and validation patients, kept in memory.
 
-    Training patients are changed by `augment(index, sample, epoch)` where one is given.
+    Args:
+        train: samples, or whatever else the module trains on.
+        augment: changes a training patient, by index, patient and epoch.
+        batch: makes a batch of (index, training patient).
     """
 
     def __init__(
         self,
-        train: Sequence[Sample],
+        train: Sequence[Item],
         validation: Sequence[Sample],
-        batch_size: int,
-        seed: int,
-        augment: Callable[[int, Sample, int], Sample] | None = None,
+        config: TrainingConfig,
+        augment: Callable[[int, Item, int], Item] | None = None,
+        batch: Callable[[Any], Any] | None = None,
     ):
         super().__init__()
-        now = None if augment is None else lambda index, sample: augment(index, sample, self.trainer.current_epoch)
-        self.train, self.validation = Patients(train, now), Patients(validation)
-        self.batch_size, self.seed = batch_size, seed
+        self.train = Patients(train, self._augment if augment else None)
+        self.validation = Patients(validation)
+        self.config, self.augment, self.batch = config, augment, batch or collate
 
-    def _loader(self, patients: Patients, batch_size: int, *, shuffle: bool) -> DataLoader:
+    def _augment(self, index: int, patient: Item) -> Item:
+        assert self.augment and self.trainer
+        return self.augment(index, patient, self.trainer.current_epoch)
+
+    def _sampler(self, patients: Patients, *, shuffle: bool) -> ShardSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = ShardSampler(len(patients), rank, world_size, shuffle=shuffle, seed=self.seed)
-        return DataLoader(patients, batch_size, sampler=sampler, collate_fn=collate)
+        return ShardSampler(len(patients), rank, world_size, shuffle=shuffle, seed=self.config.seed)
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.train, self.batch_size, shuffle=True)
+        sampler = self._sampler(self.train, shuffle=True)
+        return DataLoader(self.train, self.config.batch_size, sampler=sampler, collate_fn=self.batch)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.validation, 1, shuffle=False)
+        sampler = self._sampler(self.validation, shuffle=False)
+        return DataLoader(self.validation, 1, sampler=sampler, collate_fn=collate)

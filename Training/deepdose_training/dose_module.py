@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from DeepDosePredictLib.dvh.metrics import PatientScore, metric_differences, openkbp_metrics
@@ -14,9 +15,10 @@ from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS, mirrored_name
 
 from .configuration import ScheduleConfig, TrainingConfig
-from .dataset import CACHED_ROIS, VOLUMES, channel_spec, derived_masks, random_slab
+from .dataset import CACHED_ROIS, VOLUMES, Batch, channel_spec, derived_masks
 from .losses import DoseLoss, Structures
 
+MIRRORED_ORDER = [CACHED_ROIS.index(mirrored_name(roi)) for roi in CACHED_ROIS]
 MIRRORED_BITS = [(r, ROIS.index(mirrored_name(roi))) for r, roi in enumerate(ROIS) if roi < mirrored_name(roi)]
 
 
@@ -28,7 +30,7 @@ class DoseModule(lightning.LightningModule):
         self.config = config
         self.spec = channel_spec(config)
         self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
-        self.network.to(memory_format=torch.channels_last_3d)
+        self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
 
@@ -44,7 +46,7 @@ class DoseModule(lightning.LightningModule):
         draws = [np.random.default_rng([self.config.seed, self.current_epoch, int(i)]).random(2) for i in index]
         return torch.from_numpy(np.stack(draws) < (self.config.mirror, self.config.mirror_axial)).to(index.device)
 
-    def _flipped(self, batch: dict) -> dict:
+    def _flipped(self, batch: Batch) -> Batch:
         """The batch with the patients flipped that are drawn for it."""
         volumes, outside = {key: batch[key] for key in VOLUMES}, batch["outside"]
         left_right, head_foot = self._flips(batch["index"]).T
@@ -52,14 +54,12 @@ class DoseModule(lightning.LightningModule):
             flipped = {key: volume.flip(-1) for key, volume in volumes.items()}
             flipped["bits"] = swap_bits(flipped["bits"], MIRRORED_BITS)
             volumes = {key: torch.where(_per_case(left_right), flipped[key], volumes[key]) for key in volumes}
-            outside = torch.where(left_right[:, None], _swap_columns(outside, MIRRORED_BITS), outside)
+            outside = torch.where(left_right[:, None], outside[:, MIRRORED_ORDER], outside)
         if head_foot.any():
             volumes = {key: torch.where(_per_case(head_foot), v.flip(-3), v) for key, v in volumes.items()}
         return batch | volumes | {"outside": outside}
 
-    def training_step(self, batch: dict, _: int) -> Tensor:
-        if self.current_epoch < self.config.slab_epochs:
-            batch = random_slab(batch, self.config.slab, self.config.seed, self.current_epoch)
+    def training_step(self, batch: Batch, _: int) -> Tensor:
         if self.config.derived_mask:
             batch = derived_masks(batch, self.config.derived_mask, self.config.seed, self.current_epoch)
         batch = self._flipped(batch)
@@ -88,7 +88,7 @@ class DoseModule(lightning.LightningModule):
             dose = (dose + mirrored.flip(-1)) / 2
         return dose
 
-    def validation_step(self, batch: dict, _: int) -> None:
+    def validation_step(self, batch: Batch, _: int) -> None:
         predicted = self.predict_dose(batch["ct"], batch["bits"], batch["spacing"], batch["beams"])
         for b in range(len(predicted)):
             score = self._score(batch, predicted, b)
@@ -98,7 +98,7 @@ class DoseModule(lightning.LightningModule):
             )
 
     @staticmethod
-    def _score(batch: dict, predicted: Tensor, b: int) -> PatientScore:
+    def _score(batch: Batch, predicted: Tensor, b: int) -> PatientScore:
         """The official metrics of one case, from its crop and the number of voxels outside."""
         bits, volume = batch["bits"][b], float(batch["spacing"][b].prod())
         mask = decode(bits, CACHED_ROIS.index(DOSE_MASK))
@@ -120,7 +120,9 @@ class DoseModule(lightning.LightningModule):
         total = torch.stack(self._scores).sum(0) if self._scores else torch.zeros(4, dtype=torch.float64)
         self._scores.clear()
         if self.trainer.world_size > 1:
-            total = self.all_gather(total.to(self.device)).sum(0)
+            gathered = self.all_gather(total.to(self.device))
+            assert isinstance(gathered, Tensor)
+            total = gathered.sum(0)
         patients, dose_errors, metrics, differences = total.tolist()
         scores = {"dose_score": dose_errors / patients, "dvh_score": differences / metrics}
         scores["score"] = sum(scores.values())
@@ -131,7 +133,7 @@ class DoseModule(lightning.LightningModule):
             sync_dist=False,
         )
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         settings = self.config.optimizer
         classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         if settings.name not in classes:
@@ -174,10 +176,3 @@ def learning_rate_schedule(
 
 def _per_case(values: Tensor) -> Tensor:
     return values[:, None, None, None]
-
-
-def _swap_columns(values: Tensor, pairs: list[tuple[int, int]]) -> Tensor:
-    order = list(range(values.shape[1]))
-    for a, b in pairs:
-        order[a], order[b] = order[b], order[a]
-    return values[:, order]

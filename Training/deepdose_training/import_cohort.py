@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from DeepDosePredictLib.app.outputs import write_table
 from DeepDosePredictLib.app.sources import CaseSource
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.patient.case import Case
-from DeepDosePredictLib.patient.rois import OARS, PTVS, prescription
+from DeepDosePredictLib.patient.rois import OARS, PTVS
 
 from .dataset import NO_PLANS, Plans, Sample
 
 REPORT = "report.csv"
+Roles = Mapping[str, str | Sequence[str]]
 MAX_OUTSIDE = 0.3  # of what gets more than half the prescription; some spills into the air at the skin
 USUAL_MEAN = (0.9, 1.15)
 """Mean dose of the highest target, of its prescription: outside, it is a boost's or a fraction's dose, say."""
@@ -36,7 +36,7 @@ class Row:
 
 
 def import_cohort(
-    sources: Sequence[CaseSource], cache: Path, highest: float, plans: Plans = NO_PLANS, roles: Mapping | None = None
+    sources: Sequence[CaseSource], cache: Path, highest: float, plans: Plans = NO_PLANS, roles: Roles | None = None
 ) -> list[Row]:
     """Write a sample for each patient that can be trained on, and the report; what is in the cache already is kept.
 
@@ -51,45 +51,37 @@ def import_cohort(
             rows.append(_import(source, cache / plans.kind / f"{source.name}.safetensors", highest, plans, roles))
         except DeepDoseError as error:
             rows.append(Row(source.name, "left out", " ".join(str(error).split())))
-        write_report(cache / REPORT, rows)
+        write_table(cache / REPORT, [field.name for field in fields(Row)], map(astuple, rows))
     return rows
 
 
-def _import(source: CaseSource, path: Path, highest: float, plans: Plans, roles: Mapping | None) -> Row:
+def _import(source: CaseSource, path: Path, highest: float, plans: Plans, roles: Roles | None) -> Row:
     case = source.read(roles)
     path.unlink(missing_ok=True)  # an earlier sample must not outlive a patient that is left out now
-    check_trainable(case, highest)
-    Sample.from_case(replace(case, dose=case.dose * case.dose_mask), plans).save(path)  # nothing else can be predicted
+    dose = trainable_dose(case, highest)
+    Sample.from_case(replace(case, dose=dose * case.dose_mask), plans).save(path)  # nothing else can be predicted
     missing = [roi for roi in (*PTVS, *OARS) if roi not in case.rois.present()]
     notes = [*case.notes, *([f"not contoured: {', '.join(missing)}"] if missing else [])]
     return Row(source.name, "kept", "", "; ".join(notes))
 
 
-def check_trainable(case: Case, prescribed: float) -> None:
-    """DeepDoseError if a case would teach a model with this highest prescription something wrong."""
+def trainable_dose(case: Case, prescribed: float) -> np.ndarray:
+    """The case's dose; DeepDoseError if it would teach a model with this highest prescription something wrong."""
     if case.dose is None:
         raise DeepDoseError("no reference dose to learn from")
-    targets = case.targets()
-    if others := [target for target in targets if target not in PTVS]:
+    if others := [target for target in case.targets() if target not in PTVS]:
         raise DeepDoseError(f"prescriptions other than {', '.join(PTVS)}: {', '.join(others)}")
-    highest = max(targets, key=prescription)
-    if prescription(highest) != prescribed:
-        raise DeepDoseError(f"the highest target is {highest}, not PTV{prescribed:g}")
-    share = float(case.dose[case.rois[highest]].mean()) / prescription(highest)
+    if case.prescription != prescribed:
+        raise DeepDoseError(f"the highest target is {case.highest_target}, not PTV{prescribed:g}")
+    share = float(case.dose[case.rois[case.highest_target]].mean()) / case.prescription
     if not USUAL_MEAN[0] <= share <= USUAL_MEAN[1]:
         raise DeepDoseError(
-            f"the mean dose in {highest} is {share:.0%} of its prescription: is this the whole plan's"
+            f"the mean dose in {case.highest_target} is {share:.0%} of its prescription: is this the whole plan's"
             " dose of this patient?"
         )
-    high = case.dose > prescription(highest) / 2
+    high = case.dose > case.prescription / 2
     if (outside := np.count_nonzero(high & ~case.dose_mask) / np.count_nonzero(high)) > MAX_OUTSIDE:
         raise DeepDoseError(
             f"{outside:.0%} of the high dose lies outside the dose mask: do dose and contours belong together?"
         )
-
-
-def write_report(path: Path, rows: Sequence[Row]) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("patient", "status", "reason", "notes"))
-        writer.writerows((row.patient, row.status, row.reason, row.notes) for row in rows)
+    return case.dose

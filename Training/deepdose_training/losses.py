@@ -6,7 +6,7 @@ beyond the mask, and their voxels there count with dose 0, as in the OpenKBP met
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,6 +76,8 @@ class DVHLoss(nn.Module):
         maximum_gy: last bin.
     """
 
+    bins: Tensor
+
     def __init__(self, bin_gy: float = 1.0, steepness: float = 1.0, maximum_gy: float = 80.0):
         super().__init__()
         self.slope = steepness / bin_gy
@@ -86,7 +88,7 @@ class DVHLoss(nn.Module):
         return torch.stack([torch.sigmoid((doses - t) * self.slope).mean() for t in self.bins])
 
     def forward(self, predicted: Tensor, reference: Tensor, structures: Structures) -> Tensor:
-        def difference(p: Tensor, r: Tensor, *_: object) -> Tensor:
+        def difference(p: Tensor, r: Tensor) -> Tensor:
             return (self.curve(p) - self.curve(r)).abs().mean()
 
         return _mean_over_structures(difference, predicted, reference, structures)
@@ -99,7 +101,7 @@ class ValueDVHLoss(nn.Module):
     """
 
     def forward(self, predicted: Tensor, reference: Tensor, structures: Structures) -> Tensor:
-        def difference(p: Tensor, r: Tensor, *_: object) -> Tensor:
+        def difference(p: Tensor, r: Tensor) -> Tensor:
             return (p.sort().values - r.sort().values).abs().mean()
 
         return _mean_over_structures(difference, predicted, reference, structures)
@@ -152,7 +154,9 @@ class CDMLoss(nn.Module):
         return total / max(weights, 1e-12)
 
 
-def _mean_over_structures(difference, predicted: Tensor, reference: Tensor, structures: Structures) -> Tensor:
+def _mean_over_structures(
+    difference: Callable[[Tensor, Tensor], Tensor], predicted: Tensor, reference: Tensor, structures: Structures
+) -> Tensor:
     """Mean of difference(predicted doses, reference doses) over the structures of each case, then over the cases."""
     cases = []
     for b in range(len(predicted)):
@@ -192,4 +196,5 @@ class DoseLoss(nn.Module):
         predicted = predicted.float() * structures.dose_mask
         reference = reference.float() * structures.dose_mask
         parts = {name: f(predicted, reference, structures) for name, f in self.functions.items()}
-        return sum(self.weights[name] * part for name, part in parts.items()), {k: v.detach() for k, v in parts.items()}
+        total = torch.stack([self.weights[name] * part for name, part in parts.items()]).sum()
+        return total, {name: part.detach() for name, part in parts.items()}

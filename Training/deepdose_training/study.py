@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.atomic import atomic_write
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.resources import goals_path
 
 from .configuration import read_config
@@ -114,23 +116,28 @@ def scores(model_path: Path, patients: str) -> dict:
     errors, attainment = [], []
     for source in tqdm(find_cases([patients]), desc="Scoring", leave=False):
         case = source.read()
-        dose = predictor.predict(case).dose
-        score = score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
+        dose, reference = predictor.predict(case).dose, reference_dose(case)
+        score = score_patient(case.name, reference, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
         errors.append([case.name, WHOLE, "dose error", score.dose_error])
         errors += [
             [case.name, roi, metric, score.predicted[roi][metric] - value]
             for roi, metrics in score.reference.items()
             for metric, value in metrics.items()
         ]
-        reference, predicted = roi_doses(case.dose, case.rois), roi_doses(dose, case.rois)
+        doses = roi_doses(reference, case.rois), roi_doses(dose, case.rois)
         for goal in goals:
-            if goal.limit is not None and goal.structure in reference:
-                met = [
-                    goal.met(goal.metric.evaluate(doses[goal.structure], case.voxel_volume_mm3))
-                    for doses in (reference, predicted)
-                ]
+            if goal.limit is not None and goal.structure in doses[0]:
+                values = (goal.metric.evaluate(d[goal.structure], case.voxel_volume_mm3) for d in doses)
+                met = map(goal.met, values)
                 attainment.append([case.name, goal.structure, f"{goal.metric} {goal.sense} {goal.limit:g}", *met])
     return {"errors": errors, "goals": attainment}
+
+
+def reference_dose(case: Case) -> np.ndarray:
+    """(K, J, I) in Gy; DeepDoseError where a patient has none."""
+    if case.dose is None:
+        raise DeepDoseError(f"{case.name}: no reference dose to compare with")
+    return case.dose
 
 
 def collect(study: Study, folder: Path) -> None:

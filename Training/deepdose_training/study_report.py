@@ -21,7 +21,7 @@ from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.rois import OARS, PTVS
 
-from .study import Study
+from .study import Study, reference_dose
 from .study_results import Box, Results, read_results, read_rows
 
 COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b", "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93")
@@ -119,7 +119,7 @@ def draw_curves(path: Path, rows: Sequence[Mapping]) -> None:
 
 def _by_seed(rows: Sequence[Mapping], variant: str, key: str) -> dict[str, dict[int, float]]:
     """{seed: {epoch: value}} of a variant's runs that have values."""
-    seeds = defaultdict(dict)
+    seeds: dict[str, dict[int, float]] = defaultdict(dict)
     for row in rows:
         if row["variant"] == variant and row.get(key):
             seeds[row["seed"]][int(row["epoch"])] = float(row[key])
@@ -175,15 +175,15 @@ def draw_patients(path: Path, study: Study, patients: Sequence[Path]) -> None:
         predictor = Predictor(load_model(next(folder.glob("*.safetensors"))))
         for n, patient in enumerate(patients):
             case = read_openkbp(patient)
-            dose = predictor.predict(case).dose
+            dose, reference = predictor.predict(case).dose, reference_dose(case)
             overlay, histogram = row[2 * n], row[2 * n + 1]
             axis = np.linspace(0, 80, 300)
             for roi in case.rois.present():
                 mask, colour = case.rois[roi], STRUCTURES.get(roi, "black")
-                lines[roi] = overlay.plot(axis, cumulative_dvh(case.dose[mask], axis), color=colour, lw=1.4)[0]
+                lines[roi] = overlay.plot(axis, cumulative_dvh(reference[mask], axis), color=colour, lw=1.4)[0]
                 overlay.plot(axis, cumulative_dvh(dose[mask], axis), color=colour, lw=1.4, ls="--")
             overlay.set(title=f"{variant}, {case.name}", xlabel="Dose [Gy]", ylabel="Volume [%]", xlim=(0, 80))
-            difference = (dose - case.dose)[case.dose_mask]
+            difference = (dose - reference)[case.dose_mask]
             histogram.hist(difference, np.linspace(-20, 20, 81), color=COLOURS[0])
             histogram.set_title(f"{difference.mean():+.2f} ± {difference.std():.2f} Gy")
             histogram.set(xlabel="Predicted − reference [Gy]", ylabel="Voxels")

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.cbook import boxplot_stats
@@ -19,7 +20,7 @@ WHOLE = "dose mask"
 """Stands for the structure in rows that hold the dose error."""
 BOX = ("whislo", "q1", "med", "q3", "whishi")
 GOALS = ("goals", "reference_met", "predicted_met", "as_reference")
-Box = Mapping[str, float | Sequence[float]]
+Box = dict[str, Any]
 """Statistics of a box plot as `Axes.bxp` takes them."""
 
 
@@ -112,7 +113,9 @@ def _cell(value: object) -> str:
 
 def read_results(folder: Path) -> dict[str, Results]:
     """What `write_results` wrote: {variant: its results}."""
-    patients, structures, boxes = defaultdict(dict), defaultdict(dict), defaultdict(dict)
+    patients: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    structures: dict[str, dict[tuple[str, str], tuple[int, float]]] = defaultdict(dict)
+    boxes: dict[str, dict[tuple[str, str], Box]] = defaultdict(dict)
     for row in read_rows(folder / "patients.csv"):
         patients[row["variant"]][row["patient"]] = float(row["dose_error_gy"]), float(row["dvh_error_gy"])
     for row in read_rows(folder / "structures.csv"):

@@ -20,10 +20,10 @@ from DeepDosePredictLib.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.model_file import load_model
 
-from .augment import RandomStretch
-from .coarse import CoarseData, CoarseModule
+from .augment import Stretch, stretched
+from .coarse import CoarseModule
 from .configuration import TrainingConfig
-from .dataset import PatientData, Plans, cache_patients
+from .dataset import PatientData, Plans, Sample, cache_patients
 from .dose_module import DoseModule
 from .export import export_checkpoint
 
@@ -45,21 +45,25 @@ def make_trainer(
     Checkpoints are written at the end of epochs only: the order of patients and their augmentation depend on seed and
     epoch alone, so resuming there is exact.
     """
-    files = {"dirpath": run / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
+    files: dict[str, Any] = {
+        "dirpath": run / "checkpoints",
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
     best = ModelCheckpoint(filename="best", monitor="val/score", mode="min", **files)
     last = ModelCheckpoint(filename="last", **files)
-    callbacks = [best, last, LearningRateMonitor("step"), *callbacks_extra]
+    callbacks: list[lightning.Callback] = [best, last, LearningRateMonitor("step"), *callbacks_extra]
     if settings.get("enable_progress_bar", True):
         callbacks.append(TQDMProgressBar(refresh_rate=10))
     if config.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     settings = {"accelerator": "auto", "devices": "auto", **settings}
+    settings["precision"] = precision(config.precision, str(settings["accelerator"]))
     return lightning.Trainer(
         default_root_dir=run,
         max_epochs=config.epochs,
         accumulate_grad_batches=config.accumulate,
         check_val_every_n_epoch=config.validate_every,
-        precision=precision(config.precision, str(settings["accelerator"])),
         callbacks=callbacks,
         logger=[CSVLogger(run, name="csv"), TensorBoardLogger(run, name="", version="tensorboard")],
         use_distributed_sampler=False,
@@ -84,16 +88,9 @@ def train(
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
     cache = Path(config.data.cache)
-    patients = (
-        cache_patients(config.data.train, cache, Plans.of_training_patients(config)),
-        cache_patients(config.data.validation, cache, [Plans.of(config)]),
-    )
-    module = (CoarseModule if config.coarse else DoseModule)(config)
-    data = (
-        CoarseData(*patients, config, module.spec)
-        if config.coarse
-        else PatientData(*patients, config.batch_size, config.seed, RandomStretch(config))
-    )
+    patients = cache_patients(config.data.train, cache, Plans.of_training_patients(config))
+    validation = cache_patients(config.data.validation, cache, [Plans.of(config)])
+    module, data = _module_and_data(config, patients, validation)
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
@@ -102,12 +99,23 @@ def train(
         start_from(module, init)
     # weights_only: a checkpoint of ours holds tensors and plain values; nothing else is ever unpickled.
     trainer.fit(module, data, ckpt_path=last if resume and last.exists() else None, weights_only=True)
-    if not trainer.is_global_zero:
+    best = trainer.checkpoint_callback
+    if not (trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.best_model_path):
         return None
-    best = trainer.checkpoint_callback.best_model_path
-    if not best:
-        return None
-    return export_checkpoint(Path(best), config, run / f"{config.name}.safetensors")
+    return export_checkpoint(Path(best.best_model_path), config, run / f"{config.name}.safetensors")
+
+
+def _module_and_data(
+    config: TrainingConfig, patients: Sequence[Sample], validation: Sequence[Sample]
+) -> tuple[DoseModule, lightning.LightningDataModule]:
+    if config.coarse:
+        coarse = CoarseModule(config)
+        return coarse, PatientData(coarse.averaged(patients), validation, config, batch=list)
+
+    def augment(index: int, sample: Sample, epoch: int) -> Sample:
+        return stretched(sample, Stretch.drawn(config, epoch, index))
+
+    return DoseModule(config), PatientData(patients, validation, config, augment)
 
 
 def start_from(module: DoseModule, path: Path) -> None:

@@ -15,6 +15,7 @@ import lightning
 import numpy as np
 import torch
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -167,7 +168,7 @@ class PlannerModule(lightning.LightningModule):
         index, parts = batch[0]
         draw = np.random.default_rng([self.seed, self.current_epoch, index])
         left_right, head_foot = draw.random(2) < 0.5
-        part = parts[draw.integers(len(parts))]
+        part = parts[int(draw.integers(len(parts)))]
         return self._step(part, "train/mae", [*([-1] if left_right else []), *([-3] if head_foot else [])])
 
     def validation_step(self, batch: list[tuple[int, Sequence[PlannedPatient]]], _: int) -> None:
@@ -176,7 +177,7 @@ class PlannerModule(lightning.LightningModule):
     def transfer_batch_to_device(self, batch: list, device: torch.device, dataloader_idx: int) -> list:
         return batch  # the fit runs on the CPU
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         trained = [p for p in self.planner.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(trained, self.rate, weight_decay=WEIGHT_DECAY)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(
