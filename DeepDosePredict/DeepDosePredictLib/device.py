@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """What a model can be asked to run on."""
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 _threads_outside: ContextVar[int] = ContextVar("threads outside of one_thread", default=1)
 
 

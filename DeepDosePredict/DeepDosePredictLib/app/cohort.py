@@ -256,7 +256,7 @@ def _outcomes(jobs: Sequence[Job], settings: Settings, n_workers: int) -> Iterat
     A crash ends all processes of a pool and does not tell whose patient it was; where there were several, each is
     predicted again alone.
     """
-    waiting, suspects = deque(jobs), deque()
+    waiting, suspects = deque(jobs), deque[Job]()
     while waiting or suspects:
         lost = []
         for job, outcome in _run(suspects or waiting, settings, 1 if suspects else n_workers):
@@ -322,7 +322,9 @@ def _start_worker(settings: Settings, n_threads: int) -> None:
 
 def _end_with_parent() -> None:
     """Without this a worker whose parent was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def evaluate(
     patients: str | Path,
     predict: Callable[[Path], np.ndarray],
     model: str,
-    progress: Callable[[Sequence[CaseSource]], Iterator[CaseSource]] = iter,
+    progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = iter,
 ) -> Evaluation:
     """Score `predict(patient folder)`, a (K, J, I) dose in Gy, for every patient of a folder.
 
@@ -83,7 +83,7 @@ class MaskComparison:
 
 
 def compare_derived_masks(
-    patients: str | Path, predictor: Predictor, progress: Callable[[Sequence[CaseSource]], Iterator[CaseSource]] = iter
+    patients: str | Path, predictor: Predictor, progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = iter
 ) -> list[MaskComparison]:
     """What a model loses where nobody knows the dose mask and it is derived from the CT and the targets."""
     comparisons = []

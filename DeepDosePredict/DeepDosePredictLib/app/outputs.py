@@ -82,8 +82,8 @@ def write_prediction(
             seconds=prediction.seconds,
             device=prediction.device,
             warnings=prediction.warnings,
-            dose_error=score and score.dose_error,
-            dvh_error=score and score.dvh_error,
+            dose_error=score.dose_error if score else None,
+            dvh_error=score.dvh_error if score else None,
             metrics=metrics,
             files={file.name: file.stat().st_size for file in sorted(stage.iterdir())},
         )

@@ -44,7 +44,7 @@ class CaseSource:
         """
         if self.kind == "scene":
             return _read_scene(self.folder, roles, dose)
-        if self.kind == "dicom":
+        if self.study is not None:
             from ..io.dicom.study import read_study
 
             return read_study(self.study, roles, dose)

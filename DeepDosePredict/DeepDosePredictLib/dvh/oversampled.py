@@ -13,13 +13,12 @@ from math import ceil
 
 import numpy as np
 
+from ..patient.grid import Box
 from .metrics import Metric
 
 OVERSAMPLING = 2
 START_GY, STEP_GY = 0.1, 0.2
 _SLAB = 500_000  # samples read at once: 4 MB fit the cache
-
-Box = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from ..errors import CaseError
 from ..patient.case import DOSE_LIMIT_GY, Case
 from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
-from ..patient.rois import DOSE_MASK, OARS, is_target, mirrored_name, prescription
+from ..patient.rois import DOSE_MASK, OARS, is_target, mirrored_name, target_prescription
 from ..patient.structure_names import EXTERNAL
 from .body import derived_dose_mask, ends_near, find_body
 from .model_grid import beyond, model_grid
@@ -120,7 +120,7 @@ def _united(shapes: Sequence[Shape], grid: Grid) -> np.ndarray:
 def _disjoint(masks: dict[str, np.ndarray]) -> None:
     """Take from each target, in place, what a target of a higher prescription has."""
     higher = None
-    for role in sorted(filter(is_target, masks), key=prescription, reverse=True):
+    for role in sorted(filter(is_target, masks), key=target_prescription, reverse=True):
         if higher is None:
             higher = masks[role].copy()
         else:
@@ -180,12 +180,14 @@ def _reference_dose(reference: Volume, grid: Grid, masks: Mapping[str, np.ndarra
     if dose.min() < 0:
         warnings.append(f"{reference.name} has negative values, down to {dose.min():.2f} Gy; they were read as 0")
         dose = np.maximum(dose, 0)
-    target = max((role for role in masks if is_target(role) and masks[role].any()), key=prescription, default=None)
+    target = max(
+        (role for role in masks if is_target(role) and masks[role].any()), key=target_prescription, default=None
+    )
     if target is None or not dose.any():
         raise CaseError(
             f"{reference.name}: the reference dose is 0 everywhere around the PTVs; check that it belongs to this CT"
         )
-    mean, level = float(dose[masks[target]].mean()), prescription(target)
+    mean, level = float(dose[masks[target]].mean()), target_prescription(target)
     if not 0.5 * level < mean < 1.5 * level:
         warnings.append(
             f"{reference.name} gives {target} {mean:.1f} Gy on average, not about {level:g} Gy: check its"

@@ -46,7 +46,7 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     middle = (low + high) / 2
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
     for axis, n in enumerate(numbers[::-1]):
-        if n:
+        if own and n:
             centre[axis] = _on_blocks(centre[axis], own, n, axis)
     return lps_grid(GRID, spacing, centre)
 
@@ -90,7 +90,7 @@ def lps_grid(shape: tuple[int, int, int], spacing: Sequence[float], centre: np.n
     matrix = np.eye(4)
     matrix[:3, :3] = _LPS * np.asarray(spacing)[::-1]
     matrix[:3, 3] = centre - matrix[:3, :3] @ (np.array(shape[::-1]) - 1) / 2
-    return Grid(tuple(shape), matrix)
+    return Grid(shape, matrix)
 
 
 def beyond(shapes: Sequence[Shape], grid: Grid) -> float:
@@ -112,8 +112,8 @@ def _body_extent(ct: Volume, targets: Sequence[Shape]) -> tuple[np.ndarray, np.n
     corners = ct.grid.corners()
     reach = np.stack((corners.min(0), corners.max(0)))
     reach[:, 2] = low[2], high[2]
-    shape = [int(n) for n in np.ceil(np.ptp(reach, axis=0) / COARSE_MM)[::-1] + 1]
-    coarse = lps_grid(tuple(shape), (COARSE_MM,) * 3, reach.mean(0))
+    i, j, k = (int(n) + 1 for n in np.ceil(np.ptp(reach, axis=0) / COARSE_MM))
+    coarse = lps_grid((k, j, i), (COARSE_MM,) * 3, reach.mean(0))
     inside = np.zeros(coarse.shape, bool)
     for target in targets:
         box, mask = target.inside(coarse)
@@ -136,8 +136,8 @@ def _lps_aligned(grid: Grid) -> Grid | None:
     if len(set(axes.tolist())) < 3:
         return None
     spacing = np.linalg.norm(steps, axis=0)[axes]
-    shape = np.array(grid.shape[::-1])[axes]
-    return lps_grid(tuple(int(n) for n in shape[::-1]), spacing[::-1], grid.corners().mean(0))
+    i, j, k = np.array(grid.shape[::-1])[axes].tolist()
+    return lps_grid((k, j, i), spacing[::-1], grid.corners().mean(0))
 
 
 def _trained_spacing(spacing: tuple[float, float, float]) -> bool:

@@ -23,7 +23,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     lines = []
     while following:
         start = place = next(iter(following))
-        line = []
+        line: list[tuple[int, int]] = []
         while not line or place != start:
             line.append(place)
             nexts = following[place]

@@ -128,4 +128,5 @@ def downsampling(source: Grid, grid: Grid) -> tuple[int, int, int]:
     units = targets / np.linalg.norm(targets, axis=0)
     steps = np.linalg.norm(targets, axis=0)[np.abs(directions.T @ units).argmax(1)]
     ratios = steps / np.linalg.norm(source.ijk_to_ras[:3, :3], axis=0)
-    return tuple(max(1, int(r + 0.1)) for r in ratios[::-1])
+    i, j, k = (max(1, int(r + 0.1)) for r in ratios)
+    return k, j, i

@@ -123,11 +123,11 @@ def _lps_aligned(header: dict[str, Any], array: np.ndarray, path: Path) -> tuple
     steps = np.diag(directions).copy()
     if np.abs(directions - np.diag(steps)).max() > 1e-4 * max(np.abs(directions).max(), 1e-6):
         raise CaseError(f"{path}: the volume is oblique or its axes are permuted; resample it to an axis-aligned grid")
-    for axis in np.flatnonzero(steps < 0):
+    for axis in np.flatnonzero(steps < 0).tolist():
         array = np.flip(array, 2 - axis)
         origin[axis] += steps[axis] * (array.shape[2 - axis] - 1)
     k, j, i = array.shape
-    return np.ascontiguousarray(array), Grid.lps_aligned((k, j, i), np.abs(steps[::-1]), origin)
+    return np.ascontiguousarray(array), Grid.lps_aligned((k, j, i), np.abs(steps[::-1]).tolist(), origin)
 
 
 def _require_same_grid(grid: Grid, ct: Grid, path: Path) -> None:

@@ -148,9 +148,9 @@ def _read_data(file: BinaryIO, header: dict, dimensions: tuple[int, ...], max_vo
     return data.astype(data.dtype.newbyteorder("="), copy=False)
 
 
-def _fill(data: np.ndarray, stream: BinaryIO) -> None:
+def _fill(data: np.ndarray, stream: BinaryIO | gzip.GzipFile) -> None:
     """Read exactly what the array holds."""
-    view, done = memoryview(data.reshape(-1).view(np.uint8)), 0
+    view, done = data.reshape(-1).view(np.uint8).data, 0
     try:
         while piece := stream.read(min(_PIECE, len(view) - done + 1)):  # one byte more tells of a surplus
             if done + len(piece) > len(view):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Case:
     dose: np.ndarray | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     notes: tuple[str, ...] = ()
-    dicom: object | None = None
+    dicom: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.name))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Box = tuple[slice, slice, slice]
+Box = tuple[slice, ...]
+"""Slices (k, j, i)."""
 LPS_TO_RAS = np.diag([-1.0, -1, 1, 1])
 
 
@@ -41,7 +42,8 @@ class Grid:
     @property
     def spacing(self) -> tuple[float, float, float]:
         """(k, j, i) in mm."""
-        return tuple(float(x) for x in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)[::-1])
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0).tolist()
+        return k, j, i
 
     @property
     def ras_to_ijk(self) -> np.ndarray:
@@ -55,13 +57,13 @@ class Grid:
     def crop(self, box: Box) -> Grid:
         """The part of the grid that a box of (k, j, i) slices covers."""
         start = [s.start for s in box][::-1]
-        return Grid(tuple(s.stop - s.start for s in box), self.ijk_to_ras @ _translation(start))
+        k, j, i = (s.stop - s.start for s in box)
+        return Grid((k, j, i), self.ijk_to_ras @ _translation(start))
 
     def refined(self, factors: Sequence[int]) -> Grid:
         """Each voxel cut into `factors` (k, j, i) parts; the outer faces stay where they are."""
-        return Grid(
-            tuple(n * f for n, f in zip(self.shape, factors, strict=True)), self.ijk_to_ras @ refinement(factors)
-        )
+        k, j, i = (n * f for n, f in zip(self.shape, factors, strict=True))
+        return Grid((k, j, i), self.ijk_to_ras @ refinement(factors))
 
     def corners(self, margin: float = 0.5) -> np.ndarray:
         """(8, 3) world RAS of the corners, `margin` voxels beyond the outermost voxel centres."""

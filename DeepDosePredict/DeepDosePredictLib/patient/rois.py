@@ -19,6 +19,14 @@ def prescription(roi: str) -> float | None:
     return float(match[1]) if match else None
 
 
+def target_prescription(roi: str) -> float:
+    """Prescribed dose of a PTV in Gy; ValueError for every other structure."""
+    level = prescription(roi)
+    if level is None:
+        raise ValueError(f"{roi} is no PTV with a prescription in its name")
+    return level
+
+
 def is_target(roi: str) -> bool:
     return prescription(roi) is not None
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import DeepDoseError
 from .rois import DOSE_MASK, OARS, prescription
@@ -140,7 +141,7 @@ def roles_of(matches: Iterable[Match]) -> Roles:
     return {match.role: match.segments for match in matches if match.segments}
 
 
-def check_roles(roles: Mapping[str, object], names: Mapping[str, str]) -> Roles:
+def check_roles(roles: Mapping[str, Any], names: Mapping[str, str]) -> Roles:
     """Roles as a script may give them, {role: ID or name or list of these}, as `Roles`.
 
     DeepDoseError names an unknown role, a missing or twice-named segment, or a segment used for two roles.
@@ -152,7 +153,7 @@ def check_roles(roles: Mapping[str, object], names: Mapping[str, str]) -> Roles:
                 f"{role!r} is no role; known are PTV with its level (PTV70), {', '.join(OARS)},"
                 f" {EXTERNAL} and {DOSE_MASK}"
             )
-        segments = (given,) if isinstance(given, str) else tuple(given or ())
+        segments: tuple = (given,) if isinstance(given, str) else tuple(given or ())
         if segments:
             result[role] = tuple(_segment(text, names, role) for text in segments)
     used = [segment for segments in result.values() for segment in segments]

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..device import one_thread
 from ..patient.case import GRID, Case
+from ..patient.grid import Box
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import OARS, PTVS
 from .grid import MIDDLE, SPACING, distance
@@ -129,7 +130,7 @@ VERTEBRAE_Z = (8, 28, 47, 65, 82, 98, 115, 132, 150)  # T3 up to C2; the atlas h
 class Shape:
     """Part of the grid around a body part: its slices and the approximate signed distance in mm, negative inside."""
 
-    box: tuple[slice, slice, slice]
+    box: Box
     depth: np.ndarray
 
     def mask(self) -> np.ndarray:
@@ -168,7 +169,7 @@ def _axes(box: Sequence[slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return z[:, None, None] * SPACING[0], (y[:, None] - MIDDLE) * SPACING[1], (x - MIDDLE) * SPACING[2]
 
 
-def _box(low: Sequence[float], high: Sequence[float]) -> tuple[slice, slice, slice]:
+def _box(low: Sequence[float], high: Sequence[float]) -> Box:
     """Slices of the voxels from corner (x, y, z) to corner in mm, with room for a shell around them."""
     return tuple(
         slice(max(0, int((a - SHELL_MM) / step + m)), min(size, int((b + SHELL_MM) / step + m) + 2))
@@ -178,12 +179,12 @@ def _box(low: Sequence[float], high: Sequence[float]) -> tuple[slice, slice, sli
 
 def _column(rows: Sequence[Sequence[float]], side: int = 1) -> Shape:
     """Stack of axial superellipses, linear between rows (z, x, y, half-width, front[, back, exponent])."""
-    rows = np.array([(*row, row[4], 2.0) if len(row) == 5 else row for row in rows], np.float32)
-    rows[:, 1] *= side
-    z, cx, cy, width, front, back, _ = rows.T
+    table = np.array([(*row, row[4], 2.0) if len(row) == 5 else row for row in rows], np.float32)
+    table[:, 1] *= side
+    z, cx, cy, width, front, back, _ = table.T
     box = _box(((cx - width).min(), (cy - front).min(), z[0]), ((cx + width).max(), (cy + back).max(), z[-1]))
     zz, yy, xx = _axes(box)
-    cx, cy, width, front, back, power = (np.interp(zz, z, column).astype(np.float32) for column in rows.T[1:])
+    cx, cy, width, front, back, power = (np.interp(zz, z, column).astype(np.float32) for column in table.T[1:])
     half = np.where(yy < cy, front, back)
     a, b = np.abs(xx - cx) / width, np.abs(yy - cy) / half
     radius = np.maximum((a**power + b**power) ** (1 / power), 1e-3)
@@ -202,16 +203,16 @@ def _ellipsoid(x: float, y: float, z: float, rx: float, ry: float, rz: float) ->
 
 def _tube(points: Sequence[Sequence[float]], radii: tuple[float, float, float], side: int = 1) -> Shape:
     """Ellipsoid with half-axes `radii` (x, y, z) swept along the line through points (x, y, z)."""
-    radii = np.array(radii, np.float32)
-    points = np.array(points, np.float32) * (side, 1, 1)
-    box = _box(points.min(0) - radii, points.max(0) + radii)
-    place = np.stack(np.broadcast_arrays(*_axes(box)[::-1]), -1) / radii
+    size = np.array(radii, np.float32)
+    line = np.array(points, np.float32) * (side, 1, 1)
+    box = _box(line.min(0) - size, line.max(0) + size)
+    place = np.stack(np.broadcast_arrays(*_axes(box)[::-1]), -1) / size
     nearest = np.float32(np.inf)
-    for start, end in zip(points[:-1] / radii, points[1:] / radii, strict=True):
+    for start, end in zip(line[:-1] / size, line[1:] / size, strict=True):
         along = end - start
         t = np.clip((place - start) @ along / (along @ along), 0, 1)
         nearest = np.minimum(nearest, np.linalg.norm(place - start - t[..., None] * along, axis=-1))
-    return Shape(box, (nearest - 1) * radii.min())
+    return Shape(box, (nearest - 1) * size.min())
 
 
 def _union(*shapes: Shape) -> Shape:

@@ -27,13 +27,9 @@ def write_phantom(folder: str | Path) -> None:
     masks[EXTERNAL] = find_body(case.ct, case.rois[case.targets()[0]])
     smooth = {name: reslice(mask.astype(np.float32), case.grid, fine, 0, True) >= 0.5 for name, mask in masks.items()}
     box = dose_box(case.dose_mask)
-    write_study(
-        folder,
-        case.name,
-        Volume("CT", ct, fine),
-        smooth,
-        Volume("dose", case.dose[box], case.grid.crop(box)),
-    )
+    assert case.dose is not None  # the phantom has a plan
+    dose = Volume("dose", case.dose[box], case.grid.crop(box))
+    write_study(folder, case.name, Volume("CT", ct, fine), smooth, dose)
 
 
 def _clinical_name(roi: str) -> str:

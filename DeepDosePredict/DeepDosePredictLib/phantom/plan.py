@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from ..patient.case import GRID
-from ..patient.rois import prescription
+from ..patient.rois import target_prescription
 from .grid import MIDDLE, SPACING, distance
 
 GANTRY_DEG = tuple(range(0, 360, 40))
@@ -78,7 +78,7 @@ def _goals(box: slice, oars: dict[str, np.ndarray], ptvs: dict[str, np.ndarray])
         mask = oars[name][box]
         high[mask], weight[mask] = np.minimum(high[mask], limit), importance
     for name, mask in ptvs.items():
-        level = prescription(name)
+        level = target_prescription(name)
         low[mask[box]], high[mask[box]], weight[mask[box]] = 1.02 * level, 1.03 * level, 1.0
     return low, high.astype(np.float32), weight
 
@@ -123,10 +123,10 @@ def _spread(n_points: int, point_mm: float) -> Tensor:
     n_beamlets = math.ceil(n_points * point_mm / BEAMLET_MM)
     points = (torch.arange(n_points) - (n_points - 1) / 2)[:, None] * point_mm
     edges = (torch.arange(n_beamlets + 1) - n_beamlets / 2) * BEAMLET_MM
-    return sum(
-        part * torch.erf((edges - points) / (2**0.5 * sigma)).diff(dim=1) / 2
-        for part, sigma in ((1 - SCATTER, PENUMBRA_MM), (SCATTER, SCATTER_MM))
+    penumbra, scatter = (
+        torch.erf((edges - points) / (2**0.5 * sigma)).diff(dim=1) / 2 for sigma in (PENUMBRA_MM, SCATTER_MM)
     )
+    return (1 - SCATTER) * penumbra + SCATTER * scatter
 
 
 def _relative_density(ct: np.ndarray) -> Tensor:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -75,7 +76,7 @@ def _dvh_picture(case: Case, predicted: np.ndarray, reference: np.ndarray | None
     return _cut(canvas, (0, 0, 1400, 740), "png", optimize=True)
 
 
-def _cut(canvas: FigureCanvasAgg, box: tuple[float, float, float, float], kind: str, **settings) -> bytes:
+def _cut(canvas: FigureCanvasAgg, box: tuple[float, float, float, float], kind: str, **settings: Any) -> bytes:
     """A box (left, top, width, height) of a drawn page as a picture file."""
     left, top, width, height = map(round, box)
     pixels = np.asarray(canvas.buffer_rgba())[top : top + height, left : left + width, :3]

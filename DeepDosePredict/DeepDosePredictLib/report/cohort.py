@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from itertools import cycle
+from operator import attrgetter
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,7 +67,7 @@ def scores(results: Sequence[Result]) -> list[Distribution]:
     return [
         distribution
         for what, key in (("Dose error", "dose_error"), ("DVH error", "dvh_error"))
-        if len((distribution := _over(results, what, lambda result, key=key: getattr(result, key))).values)
+        if len((distribution := _over(results, what, attrgetter(key))).values)
     ]
 
 
@@ -80,9 +83,11 @@ def metrics(results: Sequence[Result]) -> list[Distribution]:
 
     def value(result: Result, key: tuple[str, str]) -> float | None:
         one = next((m for m in result.metrics if (m.structure, m.metric) == key), None)
-        return one and (one.difference if compared else one.predicted)
+        if one is None:
+            return None
+        return one.difference if compared else one.predicted
 
-    rows = [_over(results, " ".join(key), lambda result, key=key: value(result, key), key[0]) for key in found]
+    rows = [_over(results, " ".join(key), partial(value, key=key), key[0]) for key in found]
     return sorted((row for row in rows if len(row.values)), key=lambda row: -(prescription(row.structure) or 0))
 
 
@@ -209,7 +214,7 @@ def _box(axes: Axes, values: Sequence[np.ndarray], colours: Sequence[str], width
         patch.set(facecolor=colour, alpha=0.6, edgecolor=FAINT)
 
 
-def _plain(axes: Axes, grid: str = "both") -> None:
+def _plain(axes: Axes, grid: Literal["both", "x", "y"] = "both") -> None:
     axes.grid(axis=grid, color="#dde1e7", lw=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

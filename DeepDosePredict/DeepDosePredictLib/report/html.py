@@ -210,8 +210,8 @@ def _patients_table(results: Mapping[str, Result], failures: Mapping[str, str], 
                 f'<span class="alarm-text">failed: {escape(words)}</span>',
             )
         )
-    errors = ("Dose error [Gy]", "DVH error [Gy]") if compared else ()
-    return _table(("Patient", *errors, "Outliers", "Seconds", "Warnings"), rows, numbers=range(1, 3 + len(errors)))
+    columns = ["Dose error [Gy]", "DVH error [Gy]"] if compared else []
+    return _table(("Patient", *columns, "Outliers", "Seconds", "Warnings"), rows, numbers=range(1, 3 + len(columns)))
 
 
 def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:

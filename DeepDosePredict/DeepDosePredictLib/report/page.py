@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -78,14 +79,14 @@ def metrics_of(name: str) -> dict[str, str]:
     return TARGET_METRICS if is_target(name) else OAR_METRICS
 
 
-def add_axes(figure: Figure, left: float, top: float, width: float, height: float, **keywords) -> Axes:
+def add_axes(figure: Figure, left: float, top: float, width: float, height: float, **keywords: Any) -> Axes:
     return figure.add_axes((left / WIDTH, 1 - (top + height) / HEIGHT, width / WIDTH, height / HEIGHT), **keywords)
 
 
-def add_text(figure: Figure, x: float, y: float, text: str, size: float, **keywords) -> None:
+def add_text(figure: Figure, x: float, y: float, text: str, size: float, **keywords: Any) -> None:
     """Text with the middle of its height at pixel y; '$' is a plain character."""
-    keywords = {"va": "center", "color": INK, "parse_math": False} | keywords
-    figure.text(x / WIDTH, 1 - y / HEIGHT, text, size=size, **keywords)
+    usual: dict[str, Any] = {"va": "center", "color": INK, "parse_math": False}
+    figure.text(x / WIDTH, 1 - y / HEIGHT, text, size=size, **usual | keywords)
 
 
 def fill(figure: Figure, box: tuple[float, float, float, float], colour: str) -> None:

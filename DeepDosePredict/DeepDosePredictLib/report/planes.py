@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -38,7 +39,8 @@ class Plane:
     @property
     def sides(self) -> tuple[int, int]:
         """Array axes drawn downwards or upwards (rows) and to the right (columns)."""
-        return tuple(axis for axis in range(3) if axis != self.axis)
+        rows, columns = (axis for axis in range(3) if axis != self.axis)
+        return rows, columns
 
     def cut(self, volume: np.ndarray) -> np.ndarray:
         """The slice of a (K, J, I) volume: (rows, columns)."""
@@ -176,7 +178,7 @@ def _draw_plane(axes: Axes, case: Case, row: PlaneRow, plane: Plane, structures:
     axes.spines[:].set_visible(False)
     dy, dx = (case.spacing[side] for side in plane.sides)
     ny, nx = plane.cut(case.ct).shape
-    place = {
+    place: dict[str, Any] = {
         "extent": (-dx / 2, (nx - 0.5) * dx, -dy / 2, (ny - 0.5) * dy),
         "origin": "lower",
         "aspect": "auto",
@@ -208,7 +210,7 @@ def _draw_lines(
     steps: tuple[float, float],
     colours: Sequence,
     width: float,
-    **keywords,
+    **keywords: Any,
 ) -> None:
     """Contour lines of those levels that occur, closed at the edge of the grid."""
     n_levels = np.searchsorted(levels, values.max())

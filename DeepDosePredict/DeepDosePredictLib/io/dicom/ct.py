@@ -40,7 +40,8 @@ def read_ct(paths: Sequence[Path]) -> tuple[Volume, Dataset]:
     CaseError names the file or series where slices are missing, doubled, tilted against their stack, unevenly spaced
     or of different size, place or kind.
     """
-    slices, first = [], None
+    slices: list[Slice] = []
+    first: Dataset | None = None
     for path in paths:
         dataset = read_dataset(path)
         with reading(path):
@@ -50,7 +51,7 @@ def read_ct(paths: Sequence[Path]) -> tuple[Volume, Dataset]:
                 first, series = dataset, text(dataset, "SeriesInstanceUID")
         if len(slices) * slices[0].hu.size > MAX_VOXELS:
             raise CaseError(f"{path.parent}: the CT has more than {MAX_VOXELS} voxels; export the planning CT only")
-    if len(slices) < 2:
+    if first is None or len(slices) < 2:
         raise CaseError(f"{paths[0]}: the CT series has only this slice; export all of them")
     return _stacked(slices, f"CT series {series} in {paths[0].parent}"), first
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -88,6 +88,7 @@ def read_dataset(path: Path, tags: Sequence[str] | None = None) -> Dataset:
 
 def _check_whole(dataset: Dataset) -> None:
     """ValueError if an element is shorter than it declares; pydicom takes what is there of a truncated file."""
+    element: Any
     for element in dataset.values():
         raw = getattr(element, "is_raw", False) and isinstance(element.value, bytes)
         if raw and element.length not in (len(element.value), 0xFFFFFFFF):

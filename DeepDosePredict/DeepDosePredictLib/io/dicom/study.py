@@ -30,8 +30,8 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
     Raises:
         DeepDoseError: names the file and what is wrong with it; several doses that fit are listed.
     """
-    if study.problem:
-        raise CaseError("; ".join((study.problem, *study.notes)))
+    if study.problem or study.structures is None:
+        raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
     resolved, notes = _roles(structures, roles)
     ct, first = read_ct(study.ct)
@@ -41,7 +41,7 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
         role: [(structures.names[n], _shape(structures, n, frame)) for n in rois] for role, rois in resolved.items()
     }
     reference = _dose(study, dose, frame)
-    case = clinical_case(ct, parts, str(study.structures), reference and reference.volume)
+    case = clinical_case(ct, parts, str(study.structures), reference.volume if reference else None)
     return replace(case, name=study.name, notes=(*study.notes, *notes, *case.notes), dicom=refer_to)
 
 

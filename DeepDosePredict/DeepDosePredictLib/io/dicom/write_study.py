@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class _Study:
     def uid(self, *parts: object) -> str:
         return new_uid("DeepDosePredict study", self.patient, *parts)
 
-    def dataset(self, sop_class: str, uid: str, modality: str, series: str, **elements) -> Dataset:
+    def dataset(self, sop_class: str, uid: str, modality: str, series: str, **elements: Any) -> Dataset:
         shared = {
             "PatientName": f"{self.patient}^Made up",
             "PatientID": self.patient,
@@ -193,7 +193,7 @@ class _Study:
 def _contours(mask: np.ndarray, ct: Volume, images: Sequence[str]) -> Iterable[Dataset]:
     x, y, z = ct.grid.origin
     spacing = ct.grid.spacing
-    for k in np.flatnonzero(mask.any((1, 2))):
+    for k in np.flatnonzero(mask.any((1, 2))).tolist():
         for line in outlines(mask[k]):
             points = np.column_stack(
                 (

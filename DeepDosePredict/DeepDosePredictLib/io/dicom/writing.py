@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 MANUFACTURER = "DeepDosePredict"
 
 
-def new_dataset(sop_class: str, uid: str, modality: str, shared: Mapping[str, str], **elements) -> Dataset:
+def new_dataset(sop_class: str, uid: str, modality: str, shared: Mapping[str, str], **elements: Any) -> Dataset:
     """A dataset with its file header; `shared` are patient, study and frame of reference, see DicomReference."""
     pydicom = _pydicom()
     dataset = pydicom.Dataset()
@@ -46,7 +47,7 @@ def new_dataset(sop_class: str, uid: str, modality: str, shared: Mapping[str, st
     return dataset
 
 
-def item(**elements) -> Dataset:
+def item(**elements: Any) -> Dataset:
     """An item of a sequence."""
     dataset = _pydicom().Dataset()
     for keyword, value in elements.items():
@@ -81,7 +82,7 @@ def set_decimals(dataset: Dataset, keyword: str, values: np.ndarray) -> None:
     )
 
 
-def image_elements(shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float], **elements) -> dict:
+def image_elements(shape: Sequence[int], spacing: Sequence[float], origin: Sequence[float], **elements: Any) -> dict:
     """Elements of an axial image of (J, I) pixels.
 
     Args:
@@ -125,7 +126,7 @@ def dose_elements(dose: np.ndarray, spacing: Sequence[float], origin: Sequence[f
     )
 
 
-def _pydicom():
+def _pydicom() -> ModuleType:
     try:
         import pydicom
         import pydicom.uid
