@@ -2,9 +2,12 @@
 # Each sets up .venv first. TORCH_INDEX=https://download.pytorch.org/whl/cpu fetches PyTorch without CUDA, on Linux.
 PYTHON ?= python3
 TORCH_INDEX ?=
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A file's tests run one after the other in one process, which makes what they share once.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test quick lint types benchmarks clean
 
@@ -14,10 +17,10 @@ demo: $(VENV)/.demo
 	@echo "Open demo/prediction/report.png"
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 quick: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

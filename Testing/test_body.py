@@ -44,6 +44,7 @@ def test_no_body_where_the_targets_lie_in_air():
     assert not find_body(ct, cylinder(2, (5, 5))).any()
 
 
+@pytest.mark.slow
 def test_phantom_body_covers_its_dose_mask():
     case = head_and_neck_phantom()
     targets = np.logical_or.reduce([case.rois[name] for name in case.targets()])

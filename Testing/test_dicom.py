@@ -387,6 +387,7 @@ def predicted(small: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFa
     return out
 
 
+@pytest.mark.slow
 def test_predicted_dose_says_what_it_is_and_belongs_to_the_patient(predicted, small):
     dose, structures = (pydicom.dcmread(path) for path in (predicted / "dose.dcm", small / "structures.dcm"))
     ct = pydicom.dcmread(small / "ct-001.dcm")
@@ -477,6 +478,7 @@ def test_written_files_are_valid(phantom, predicted):
         assert dciodvfy_errors(path) == [], path.name
 
 
+@pytest.mark.slow
 def test_phantom_is_a_clinical_study(phantom):
     """512x512, 2.5 mm, TG-263 names, a dose that is coarser and smaller than the CT; it reads without a question."""
     from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom

@@ -66,6 +66,7 @@ def slicer_files(monkeypatch):
     return slicer.util
 
 
+@pytest.mark.slow
 def test_predict_cohort_in_slicer(scene, slicer_files, tiny_model, tmp_path, monkeypatch, capsys):
     from DeepDosePredictLib.mrml.files import readCaseFolder
     from DeepDosePredictLib.mrml.sample_data import loadPhantom

@@ -354,6 +354,7 @@ def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, 
         installed.removeModel(models.DEFAULT_MODEL)
 
 
+@pytest.mark.slow
 def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
     ct, segmentation, dose = sample_data.loadPhantom(scene.scene)
     assert subject_hierarchy.isDose(dose) and inputs.checkInputs(ct, segmentation, dose) == inputs.InputCheck()

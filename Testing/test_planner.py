@@ -139,6 +139,7 @@ def joined(tmp_path_factory) -> tuple[Planner, list[Planner]]:
     return load_planner(join_planners([paths[0], two], folder / "all.safetensors")), list(map(load_planner, paths))
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_partners_plans_counts(joined):
     planner, members = joined
     patient = water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3))

@@ -72,6 +72,7 @@ def check_layout(figure: Figure) -> None:
             assert apart, (word, other_word)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_reference", [True, False])
 def test_png_has_the_promised_size(tmp_path: Path, with_reference: bool) -> None:
     case = make_case(ORGANS | {"PTV70": TARGET})
@@ -184,6 +185,7 @@ ALL = ORGANS | {"PTV56": box((20, 24), (15, 25), (10, 22)), "PTV63": box((6, 10)
 MANY = {f"OAR {n}": TARGET for n in range(50)} | {"PTV70": TARGET}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("masks", "with_reference"),
     [

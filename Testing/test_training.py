@@ -118,6 +118,7 @@ def test_training_learns_and_exports(tmp_path, cohort):
     assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "run", "val/dose_score")), abs=0.5)
 
 
+@pytest.mark.slow
 def test_resume_is_exact(tmp_path, cohort):
     """Stopping after the second of four epochs and going on gives the very weights of an uninterrupted run."""
     schedule = {"name": "trapezoid", "warmup_steps": 2, "decay_fraction": 0.3}
@@ -352,6 +353,7 @@ def test_channels_that_a_model_lacks_change_nothing_at_first(tmp_path, cohort, c
     np.testing.assert_allclose(dose, expected, atol=0.4)  # the predictor may compute in bf16
 
 
+@pytest.mark.slow
 def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
     """Cache, training and predictor make the same rough plan, by the planner that the configuration names."""
     angles, planner = list(range(0, 360, 40)), Planner()
@@ -377,6 +379,7 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
     assert np.mean(errors) == pytest.approx(logged(tmp_path / "run", "val/dose_score")[-1], abs=0.2)
 
 
+@pytest.mark.slow
 def test_coarse_training(tmp_path, cohort):
     """It learns on stretched, averaged patients; a resumed run is the same; the model predicts what was validated."""
     settings = {
@@ -408,6 +411,7 @@ def test_coarse_training(tmp_path, cohort):
     assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "whole", "val/dose_score")), abs=0.3)
 
 
+@pytest.mark.slow
 def test_planner_learns(tmp_path, cohort):
     """Its plans come nearer to the reference doses, also from a planner that was trained before."""
     config = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
@@ -432,6 +436,7 @@ def test_planner_learns(tmp_path, cohort):
         train_planner(configuration(tmp_path, cohort), tmp_path / "x.safetensors", PlannerTraining())
 
 
+@pytest.mark.slow
 def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, cohort):
     """Training patients get them in turn, validation patients get the planner's; who is left out teaches nothing."""
     alone = configuration(tmp_path, cohort, "gantry_angles=[0, 120, 240]")
