@@ -1,3 +1,4 @@
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.mrml import fingerprint, inputs, installed, prediction
-from DeepDosePredictLib.panel import model_files
-from DeepDosePredictLib.panel.default_inputs import default_inputs
+from DeepDosePredictLib.mrml import fingerprint, inputs, installed, patients, prediction
+from DeepDosePredictLib.mrml.results import FINGERPRINT
+from DeepDosePredictLib.panel import model_files, slice_views
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
 from DeepDosePredictLib.panel.input_watch import InputWatch
 from DeepDosePredictLib.panel.key_combo import KeyCombo
@@ -25,6 +26,7 @@ from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode
 from DeepDosePredictLib.panel.readiness import readiness
 from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
 from DeepDosePredictLib.panel.structure_table import StructureTable
+from DeepDosePredictLib.panel.wrapped_label import WrappedLabel
 from DeepDosePredictLib.patient.structure_names import roles_to_json
 from DeepDosePredictLib.planner.gantry_angles import parse_gantry_angles
 
@@ -61,7 +63,11 @@ def registerSampleData():
         from DeepDosePredictLib.mrml.sample_data import loadPhantom
 
         with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
-            return loadPhantom() if ensure_dependencies() else []
+            if not ensure_dependencies():
+                return []
+            nodes = loadPhantom()
+            slice_views.show_layers(nodes[0])
+            return nodes
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="Radiotherapy",
@@ -74,6 +80,10 @@ def registerSampleData():
     )
 
 
+class PredictionStopped(Exception):
+    """The user cancelled a prediction or closed the scene meanwhile; the text says so."""
+
+
 class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """The panel. What it shows stands in the parameter node; its parts are in DeepDosePredictLib.panel."""
 
@@ -81,10 +91,11 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
-        self._isEntered = parent is None  # a window of its own, which the next line sets up; else Slicer calls enter
         self._isPredicting = False
         self._isRefreshing = False
         self._isOutOfDate = False
+        self._whyStopped = ""
+        self._added = []
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
@@ -105,7 +116,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         )
         self.models = KeyCombo(self.ui.modelComboBox, self.onModelChosen)
         self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
-        self.results = ResultsSection(self.ui, lambda: self.structures.roles)
+        self.labels = {
+            name: WrappedLabel(getattr(self.ui, f"{name}Label"))
+            for name in ("researchUse", "noSegmentation", "warnings", "reason", "status")
+        }
+        self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
+        self.guard = slice_views.PatientGuard()
         self.watch = InputWatch(self.onInputsChanged)
         self.ui.addTargetButton.connect("clicked(bool)", self.structures.add_target)
         self.ui.rematchButton.connect("clicked(bool)", self.onRematchButton)
@@ -116,6 +132,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, scene.EndImportEvent, self.onSceneEndClose)
+        self.addObserver(slicer.mrmlScene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(slicer.mrmlScene, scene.NodeAboutToBeRemovedEvent, self.onNodeAboutToBeRemoved)
         self.showStatus("")
         self.ui.progressBar.visible = False
@@ -123,7 +140,21 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self._releaseParameterNode()
+        self.guard.removeObservers()
         self.removeObservers()
+
+    @property
+    def isEntered(self):
+        """Whether the module is shown, which a reload does not say by `enter`; a window of its own always is."""
+        shown = getattr(self.parent, "isEntered", True)
+        return shown() if callable(shown) else shown
+
+    @property
+    def isDestroyed(self):
+        """Whether the widgets are gone without `cleanup`; then the scene is no longer followed."""
+        if not self.parent:
+            self.cleanup()
+        return not self.parent
 
     def onReload(self):
         """Developers' Reload button: Slicer reloads this file only, so let the library be imported anew, too."""
@@ -132,42 +163,52 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def enter(self):
-        self._isEntered = True
         self.initializeParameterNode()
 
     def exit(self):
-        self._isEntered = False
         self._releaseParameterNode()
 
     def onSceneStartClose(self, caller, event):
-        self.setParameterNode(None)
+        if self._isPredicting:
+            self._whyStopped = _("The scene was closed; nothing was predicted.")
+        if not self.isDestroyed:
+            self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
-        if self._isEntered:
+        if not self.isDestroyed and self.isEntered and not self._isPredicting:
             self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeAdded(self, caller, event, node):
+        """Data loaded while the module is shown may be what an empty selector waits for."""
+        isInput = node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLSegmentationNode")
+        if isInput and not self.isDestroyed and self._parameterNode is not None and not self._isPredicting:
+            self._added.append(node)
+            self.watch.soon()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
         """A selector whose node goes would pick any other volume as input: leave it empty instead."""
         parameters = self._parameterNode
-        if parameters is None:
+        if parameters is None or self.isDestroyed:
             return
         for name in ("ct", "segmentation", "referenceDose"):
             if getattr(parameters, name) is node:
                 setattr(parameters, name, None)
-        if any(node is result for result in self.results.nodes(parameters)):
+        if self.results.results and any(node is result for result in self.results.results.nodes):
             self.watch.soon()
 
     def initializeParameterNode(self):
         parameters = self.logic.getParameterNode()
         if parameters.ct is None and parameters.segmentation is None:
-            parameters.ct, parameters.segmentation, parameters.referenceDose = default_inputs(slicer.mrmlScene)
+            parameters.ct, parameters.segmentation, parameters.referenceDose = patients.defaultInputs(slicer.mrmlScene)
         self.setParameterNode(parameters)
 
     def _releaseParameterNode(self):
         """Stop following the scene; leaves the widgets alone, which may be about to be destroyed."""
         if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            with contextlib.suppress(ValueError):  # of widgets that are destroyed already
+                self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
             self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
             self.watch.stop()
         self._parameterNode = None
@@ -192,12 +233,21 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onInputsChanged(self):
         """Compare the inputs with those of the results; called a moment after a change."""
         parameters = self._parameterNode
-        if parameters is None or self._isPredicting:
+        if parameters is None or self._isPredicting or self.isDestroyed:
             return
+        if self._added:
+            chosen = parameters.ct, parameters.segmentation, parameters.referenceDose
+            with slicer.util.NodeModify(parameters):
+                parameters.ct, parameters.segmentation, parameters.referenceDose = patients.completed(
+                    chosen, self._added
+                )
+            self._added = []
         self.refresh()
-        self._isOutOfDate = parameters.dose is not None and self.fingerprint() != parameters.fingerprint
-        self.results.show(parameters, self._isOutOfDate)
-        self.results.mark(self._isOutOfDate)
+        results = self.results.results
+        self._isOutOfDate = results is not None and self.fingerprint() != results.text(FINGERPRINT)
+        self.results.show(self._isOutOfDate)
+        if results is not None:
+            results.mark(self._isOutOfDate)
 
     def refresh(self):
         """Show the parameter node."""
@@ -205,9 +255,10 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         self._isRefreshing = True
         try:
+            self.results.follow(self._parameterNode)
             self._showInputs()
             self._showReadiness()
-            self.results.show(self._parameterNode, self._isOutOfDate)
+            self.results.show(self._isOutOfDate)
         finally:
             self._isRefreshing = False
 
@@ -231,15 +282,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def _showReadiness(self):
         reason, warnings = readiness(self._parameterNode, self.structures, self.models.key)
-        self.ui.predictButton.enabled = not reason and not self._isPredicting
-        self.ui.reasonLabel.text = reason
-        self.ui.reasonLabel.visible = bool(reason)
-        self.ui.warningsLabel.text = bullets(warnings)
-        self.ui.warningsLabel.visible = bool(warnings)
+        self.ui.predictButton.enabled = not reason or self._isPredicting
+        self.labels["reason"].show("" if self._isPredicting else reason)
+        self.labels["warnings"].show(bullets(warnings))
 
     def showStatus(self, text):
-        self.ui.statusLabel.text = text
-        self.ui.statusLabel.visible = bool(text)
+        self.labels["status"].show(text)
 
     def _inputs(self):
         """ct, segmentation, reference dose, roles, model: as the logic takes them."""
@@ -273,6 +321,8 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- what the user does
 
     def onStructuresEdited(self, edits):
+        if self._parameterNode is None:  # an editor that was open when the module was left
+            return
         with slicer.util.NodeModify(self._parameterNode):
             self._parameterNode.rolesSegmentation = self._parameterNode.segmentation
             self._parameterNode.roles = roles_to_json(edits)
@@ -295,6 +345,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onPredictButton(self):
         if self._isPredicting:
+            self._whyStopped = _("Cancelled; the scene is as it was.")
             return
         with slicer.util.tryWithErrorDisplay(_("The dose was not predicted."), waitCursor=True):
             if ensure_dependencies():
@@ -304,6 +355,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def predict(self):
         parameters = self._parameterNode
+        self._whyStopped = ""
         self._setPredicting(True)
         try:
             fingerprint = self.fingerprint()
@@ -322,15 +374,18 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 gantryAngles=parse_gantry_angles(parameters.gantryAngles),
                 progress=self.onProgress,
             )
-            if result.doseNode.GetScene() is not None:  # else the scene was closed meanwhile
-                self.results.take(parameters, result, fingerprint)
-                self.ui.resultsCollapsibleButton.collapsed = False
+            self.results.take(result, fingerprint)
+            self.ui.resultsCollapsibleButton.collapsed = False
             self.showStatus("")
+        except PredictionStopped as stopped:
+            self.showStatus(str(stopped))
         except Exception:
             self.showStatus(_("The prediction failed; the scene is as it was."))
             raise
         finally:
             self._setPredicting(False)
+            if self._parameterNode is None and self.isEntered:  # the scene was closed meanwhile
+                self.initializeParameterNode()
             self.refresh()
             self.onInputsChanged()
 
@@ -338,15 +393,17 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.progressBar.value = round(100 * fraction)
         self.showStatus(text)
         slicer.app.processEvents()
+        if self._whyStopped:
+            raise PredictionStopped(self._whyStopped)
 
     def _setPredicting(self, isPredicting):
         self._isPredicting = isPredicting
         self.ui.progressBar.value = 0
         self.ui.progressBar.visible = isPredicting
+        self.ui.predictButton.text = _("Cancel") if isPredicting else _("Predict dose")
         for section in (
             self.ui.inputsCollapsibleButton,
             self.ui.structuresCollapsibleButton,
-            self.ui.predictButton,
             self.ui.advancedCollapsibleButton,
         ):
             section.enabled = not isPredicting

@@ -76,6 +76,26 @@ def scene(tmp_path: Path):
     return Scene(str(tmp_path / "mrml-cache"))
 
 
+@pytest.fixture
+def session(scene):
+    """Slicer with the module in a real Qt window; nothing may have been complained about at the end."""
+    from qt_standins import SlicerSession, complaints
+
+    session = SlicerSession(scene)
+    yield session
+    session.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def panel(session, patient, tiny_model):
+    """The opened panel with a patient (panel_patient.Patient) and a small model."""
+    panel = session.open()
+    panel.logic.getParameterNode().model = str(tiny_model)
+    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+    return panel
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """The networks of the tests are so small that threads only wait for each other."""

@@ -18,6 +18,8 @@ from DeepDosePredictLib.mrml import (
     files,
     inputs,
     installed,
+    isodose,
+    patients,
     prediction,
     sample_data,
     subject_hierarchy,
@@ -25,10 +27,12 @@ from DeepDosePredictLib.mrml import (
 from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
 from DeepDosePredictLib.mrml.fingerprint import inputFingerprint
 from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
+from DeepDosePredictLib.mrml.patients import Kinship
+from DeepDosePredictLib.mrml.results import Results, resultsOfCt
 from DeepDosePredictLib.patient.rois import OARS, is_target
 from DeepDosePredictLib.patient.structure_names import roles_of
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
-from mrml_scene import Scene, lps_grid, slicer
+from mrml_scene import Scene, lps_grid, slicer, vtk
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,12 @@ def node_names(scene: Scene) -> list[str]:
     return sorted(scene.scene.GetNthNode(n).GetName() or "" for n in range(scene.scene.GetNumberOfNodes()))
 
 
+def children(hierarchy, item: int) -> list[int]:
+    ids = vtk.vtkIdList()
+    hierarchy.GetItemChildren(item, ids)
+    return [ids.GetId(n) for n in range(ids.GetNumberOfIds())]
+
+
 @pytest.mark.slow
 def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     ct, segmentation, plan = nodes
@@ -69,8 +79,11 @@ def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     assert dose.dtype == np.float32 and dose.min() >= 0 and np.isfinite(dose).all()
     assert subject_hierarchy.isDose(result.doseNode) and subject_hierarchy.isDose(plan)
     hierarchy = scene.scene.GetSubjectHierarchyNode()
-    items = [hierarchy.GetItemByDataNode(node) for node in (ct, result.doseNode, plan)]
-    assert len({hierarchy.GetItemParent(item) for item in items}) == 1
+    assert {patients.kinship(ct, node) for node in (segmentation, plan, result.doseNode)} == {Kinship.SAME_STUDY}
+    assert len(children(hierarchy, hierarchy.GetSceneItemID())) == 1, "all lies under one patient"
+    folder = subject_hierarchy.folderOf(result.doseNode)
+    parts = [result.metricsTableNode, result.chartNode, result.differenceNode, *result.dvhTableNodes.values()]
+    assert folder and all(hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder for node in parts)
     display = result.doseNode.GetDisplayNode()
     assert display.GetColorNode().GetName() == dose_node.COLORS and display.GetApplyThreshold()
     assert display.GetWindowLevelMax() == pytest.approx(77) and display.GetLowerThreshold() == pytest.approx(3.5)
@@ -83,6 +96,73 @@ def test_prediction_is_a_dose_in_the_scene(scene, nodes, tiny_model):
     provenance = dose_node.provenanceOf(result.doseNode)
     assert provenance["Model"].startswith("tiny") and len(provenance["ModelSHA256"]) == 64
     assert "not for clinical use" in provenance["Use"] and json.loads(provenance["Roles"])["PTV70"] == ["PTV70"]
+
+
+def file_under(scene, patient: str, *studies: tuple[str, list]) -> None:
+    """File nodes under a new patient, as a DICOM import does."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.scene)
+    item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
+    for name, nodes in studies:
+        study = hierarchy.CreateStudyItem(item, name)
+        for node in nodes:
+            hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, node), study)
+
+
+def test_what_is_loaded_is_paired_by_study(scene):
+    """The first patient has no structures; the second has two studies; a third volume is filed nowhere."""
+    array, grid = np.zeros((2, 2, 2), np.int16), lps_grid((1, 1, 1))
+    names = ("CT A", "CT B", "Dose B", "CT B old", "Dose A", "Loose")
+    volume = {name: scene.volume(array, grid, name) for name in names}
+    for name in ("Dose A", "Dose B"):
+        volume[name].SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
+    segmentation = scene.segmentation({"PTV70": array > -1}, grid, "Structures B")
+    assert patients.defaultInputs(scene.scene) == (volume["CT A"], segmentation, volume["Dose B"])  # nothing is filed
+    file_under(scene, "A", ("plan", [volume["CT A"], volume["Dose A"]]))
+    file_under(scene, "B", ("plan", [volume["CT B"], volume["Dose B"], segmentation]), ("old", [volume["CT B old"]]))
+    assert patients.defaultInputs(scene.scene) == (volume["CT B"], segmentation, volume["Dose B"])
+    assert patients.closest(volume["CT A"], [segmentation]) is None
+    assert patients.closest(volume["Loose"], [segmentation]) is segmentation
+    warn = patients.mixtureWarnings
+    assert warn(volume["CT B"], [segmentation, volume["Dose B"], volume["Loose"]]) == []
+    assert "another patient (B) than CT A (A)" in warn(volume["CT A"], [segmentation])[0]
+    assert "another study (plan) than CT B old (old)" in warn(volume["CT B old"], [segmentation])[0]
+    assert "another patient" in inputs.checkInputs(volume["CT A"], segmentation).warnings[0]
+
+
+def test_a_study_made_for_gray_is_no_other_study(scene, nodes):
+    ct, segmentation, plan = nodes
+    file_under(scene, "P", ("cGy plan", [ct, segmentation]))
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    study = subject_hierarchy.ancestorOf(ct, "Study")
+    hierarchy.SetItemAttribute(study, subject_hierarchy.UNIT_NAME, "cGy")
+    for _ in range(2):
+        subject_hierarchy.fileAsDose(plan, ct)
+    assert len(children(hierarchy, hierarchy.GetItemParent(study))) == 2, "the second finds the first's"
+    assert patients.mixtureWarnings(ct, [segmentation, plan]) == []
+
+
+def test_results_are_found_by_their_ct_and_removed_as_one(scene, nodes, tiny_model):
+    ct, segmentation, plan = nodes
+    for node in nodes:
+        subject_hierarchy.itemOf(scene.scene.GetSubjectHierarchyNode(), node)
+    names = []
+    for n in range(3):
+        before = scene.node_names()
+        results = Results(prediction.predictDose(ct, segmentation, plan, model=str(tiny_model)).doseNode)
+        added = [scene.scene.GetNodeByID(i) for i in scene.node_names() - before]
+        names.append({node.GetName() for node in added if not node.IsA("vtkMRMLDisplayNode")})
+        assert resultsOfCt(ct) == []  # a script's prediction is not the panel's
+        results.note("DeepDosePredict.Fingerprint", "f")
+        results.refer("DeepDosePredict.Isodose", isodose.isodoseModel(results.doseNode, (1.0, 2.0)))
+        assert resultsOfCt(ct) == [results] and resultsOfCt(plan) == []
+        folder = subject_hierarchy.folderOf(results.doseNode)
+        hierarchy = scene.scene.GetSubjectHierarchyNode()
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(results.isodoseNode)) == folder
+        results.remove()
+        assert folder not in children(hierarchy, subject_hierarchy.ancestorOf(ct, "Study"))
+        left = scene.node_names() - before
+        assert not left or (n == 0 and all("ColorTable" in i for i in left))
+    assert names[1] == names[2] and not any(name.endswith("_1") for name in names[2]), "names do not grow"
 
 
 def test_without_a_reference(nodes, tiny_model):

@@ -12,65 +12,18 @@ import numpy as np
 import pytest
 
 from panel_patient import add_patient
-from qt_standins import SlicerSession, complaints
+from panel_user import choose, predict, rows, type_prescription
+from qt_standins import complaints
 
 import slicer  # isort: skip
 import slicerrt_standin  # isort: skip
 
-GY = 3
-RESULTS = ("dose", "metricsTable", "chart", "difference")
-
-
-@pytest.fixture
-def session(scene):
-    """Slicer with the module; nothing may have been complained about at the end."""
-    session = SlicerSession(scene)
-    yield session
-    session.close()
-    assert complaints == []
+RESULTS = ("metricsTableNode", "chartNode", "differenceNode", "ctNode")
 
 
 @pytest.fixture
 def patient(scene):
     return add_patient(scene)
-
-
-@pytest.fixture
-def panel(session, patient, tiny_model):
-    """The opened panel with a patient and a small model."""
-    panel = session.open()
-    panel.logic.getParameterNode().model = str(tiny_model)
-    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
-    return panel
-
-
-def rows(panel) -> dict[str, tuple[str, str]]:
-    """{model input: (shown segment, prescription)} of the structure table."""
-    table = panel.ui.structureTable
-    return {
-        table.item(n, 1).text(): (table.cellWidget(n, 2).currentText, table.item(n, GY).text())
-        for n in range(table.rowCount)
-    }
-
-
-def choose(panel, model_input: str, segment: str) -> None:
-    """What a user does with the combo box of a row."""
-    table = panel.ui.structureTable
-    n = list(rows(panel)).index(model_input)
-    combo = table.cellWidget(n, 2)
-    index = combo.findText(segment)
-    assert index >= 0, [combo.itemText(i) for i in range(combo.count)]
-    combo.setCurrentIndex(index)
-    combo.activated.emit(index)
-
-
-def type_prescription(panel, model_input: str, text: str) -> None:
-    panel.ui.structureTable.item(list(rows(panel)).index(model_input), GY).setText(text)
-
-
-def predict(panel) -> None:
-    assert panel.ui.predictButton.enabled, panel.ui.reasonLabel.text
-    panel.ui.predictButton.click()
 
 
 def repaint_contour(patient, voxels: int = 40) -> np.ndarray:
@@ -250,11 +203,11 @@ def test_a_renamed_segment_is_matched_anew(panel, patient, session):
 
 def test_predict_shows_results(panel, patient, session):
     predict(panel)
-    parameters = panel.logic.getParameterNode()
-    assert all(getattr(parameters, name) is not None for name in RESULTS)
+    results = panel.results.results
+    assert all(getattr(results, name) is not None for name in RESULTS)
     assert panel.ui.resultsWidget.visible and not panel.ui.noResultsLabel.visible
     assert not panel.ui.outOfDateFrame.visible
-    assert panel.ui.metricsTable.mrmlTableNode() is parameters.metricsTable
+    assert panel.ui.metricsTable.mrmlTableNode() is results.metricsTableNode
     assert "Dose score" in panel.ui.scoresLabel.text and "DVH score" in panel.ui.scoresLabel.text
     assert "Larynx" in panel.ui.resultWarningsLabel.text
     assert panel.ui.differenceCheckBox.enabled
@@ -279,7 +232,7 @@ def test_progress_is_shown_and_inputs_are_locked_meanwhile(panel, session, monke
             (
                 panel.ui.progressBar.value,
                 panel.ui.statusLabel.text,
-                panel.ui.predictButton.enabled,
+                panel.ui.predictButton.text,
                 panel.ui.ctSelector.isEnabled(),
             )
         ),
@@ -288,7 +241,8 @@ def test_progress_is_shown_and_inputs_are_locked_meanwhile(panel, session, monke
     assert len(seen) > 3
     values = [value for value, *_ in seen]
     assert values == sorted(values) and values[-1] == 100
-    assert all(text and not button and not selector for _, text, button, selector in seen)
+    assert all(text and button == "Cancel" and not selector for _, text, button, selector in seen)
+    assert panel.ui.predictButton.text == "Predict dose"
     assert panel.ui.predictButton.enabled and panel.ui.ctSelector.isEnabled()
 
 
@@ -339,16 +293,16 @@ def test_leaving_the_module_while_it_predicts_loses_nothing(panel, session, monk
 def test_views_follow_the_check_boxes(panel, scene, patient):
     composite = scene.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     predict(panel)
-    parameters = panel.logic.getParameterNode()
-    assert composite.GetForegroundVolumeID() == parameters.dose.GetID()
+    results = panel.results.results
+    assert composite.GetForegroundVolumeID() == results.doseNode.GetID()
     assert composite.GetBackgroundVolumeID() == patient.ct.GetID()
     panel.ui.differenceCheckBox.click()
-    assert composite.GetForegroundVolumeID() == parameters.difference.GetID()
+    assert composite.GetForegroundVolumeID() == results.differenceNode.GetID()
     assert not panel.ui.doseWashCheckBox.checked
     panel.ui.differenceCheckBox.click()
     assert composite.GetForegroundVolumeID() is None
     panel.ui.isodoseCheckBox.click()
-    model = parameters.isodose
+    model = results.isodoseNode
     assert model.GetDisplayNode().GetVisibility2D()
     panel.ui.isodoseCheckBox.click()
     assert not model.GetDisplayNode().GetVisibility()
@@ -361,7 +315,7 @@ def test_chart_and_csv(panel, session, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(slicer.modules.plots, "logic", lambda: types.SimpleNamespace(ShowChartInLayout=shown.append))
     panel.ui.chartButton.click()
-    assert shown == [panel.logic.getParameterNode().chart]
+    assert shown == [panel.results.results.chartNode]
     monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: str(tmp_path / "metrics"))
     panel.ui.exportButton.click()
     text = (tmp_path / "metrics.csv").read_text()
@@ -490,7 +444,8 @@ def missing(panel, monkeypatch):
     return packages
 
 
-def test_declining_to_install_predicts_nothing(panel, question, missing):
+def test_declining_to_install_predicts_nothing(panel, question, missing, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace())
     missing["torch"] = "No module named 'torch'"
     question.answer = False
     panel.ui.predictButton.click()
@@ -538,7 +493,7 @@ def test_without_the_pytorch_extension_the_way_out_is_told(panel, question, miss
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
     missing["torch"] = "No module named 'torch'"
     panel.ui.predictButton.click()
-    assert "Extensions Manager" in told[0]
+    assert "Extensions Manager" in told[0] and question.texts == [], "nothing is asked that cannot be done"
     assert "DeepDoseError" in complaints.pop()
 
 

@@ -40,6 +40,7 @@ class SlicerSession:
         """scene: a mrml_scene.Scene."""
         self.scene = scene.scene
         complaints.clear()
+        self._library = _library_modules()
         self._added: list[tuple[object, str]] = []
         self._modules = {
             "qt": qt_module({"QUiLoader": ui_loader.QUiLoader}),
@@ -148,6 +149,9 @@ class SlicerSession:
                 self.discard(self.area)
             self.module_widget = None
         self.layout.close()
+        if _library_modules().get("DeepDosePredictLib") is not self._library.get("DeepDosePredictLib"):
+            application.forget(tuple(_library_modules()))  # of a reload; tests hold the modules from before
+            sys.modules.update(self._library)
         application.forget(
             (
                 *self._modules,
@@ -158,3 +162,7 @@ class SlicerSession:
         for owner, name in self._added:
             if hasattr(owner, name):
                 delattr(owner, name)
+
+
+def _library_modules() -> dict:
+    return {name: module for name, module in sys.modules.items() if name.startswith("DeepDosePredictLib")}

@@ -64,8 +64,8 @@ class LayoutManager:
 
     def centre(self) -> tuple[float, float, float]:
         """RAS (mm) where the planes of the three views meet."""
-        normals = {"Red": 2, "Yellow": 0, "Green": 1}
-        return tuple(self._views[name].GetSliceOffset() for name, _ in sorted(normals.items(), key=lambda p: p[1]))
+        planes = [self._views[name].GetSliceNode().GetSliceToRAS() for name in ("Yellow", "Green", "Red")]
+        return tuple(plane.GetElement(axis, 3) for axis, plane in enumerate(planes))
 
     def _shows_background(self, name: str) -> bool:
         """Whether the middle of the view, or any of its corners, lies within the background volume."""

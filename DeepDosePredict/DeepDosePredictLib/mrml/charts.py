@@ -40,7 +40,7 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH"):
         chart.SetNodeReferenceID(PARAMETER_REFERENCE, dvhs.parameterNode.GetID())
         markShown(dvhs.parameterNode, dvhs.tableNodes)
     wasModified = chart.StartModify()
-    chart.SetName(scene.GenerateUniqueName(name))
+    chart.SetName(name)
     chart.SetTitle(TITLE)
     chart.SetXAxisTitle(X_AXIS)
     chart.SetYAxisTitle(Y_AXIS)

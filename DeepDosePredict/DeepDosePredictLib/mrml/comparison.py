@@ -126,7 +126,8 @@ def comparisonTable(
     ]
     columns = [key for key in HEADERS if reference or key not in NEEDS_REFERENCE]
     scene = dvhs.segmentationNode.GetScene()
-    tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode")
+    tableNode.SetName(name)
     tableNode.SetAndObserveTable(_table(entries, columns))
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     tableNode.SetLocked(True)

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from ..errors import DeepDoseError
+from .dvh_result import removeNodes
 from .geometry import sampleVolume, volumeGrid
 
 COLORS_ATTRIBUTE = "DeepDosePredict.DifferenceColors"
@@ -36,7 +37,7 @@ def differenceVolume(referenceDoseNode, doseNode, name: str | None = None):
     scene = referenceDoseNode.GetScene()
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     try:
-        node.SetName(scene.GenerateUniqueName(name or f"{doseNode.GetName()} minus {referenceDoseNode.GetName()}"))
+        node.SetName(name or f"{doseNode.GetName()} minus {referenceDoseNode.GetName()}")
         node.CopyOrientation(referenceDoseNode)
         node.SetAndObserveTransformNodeID(referenceDoseNode.GetTransformNodeID())
         slicer.util.updateVolumeFromArray(node, difference)
@@ -50,10 +51,7 @@ def differenceVolume(referenceDoseNode, doseNode, name: str | None = None):
 
 def removeDifference(node) -> None:
     """Take a difference volume out of the scene with its display node; the colour table stays for the next."""
-    scene, display = node.GetScene(), node.GetDisplayNode()
-    for part in (display, node):
-        if part is not None and scene is not None:
-            scene.RemoveNode(part)
+    removeNodes([node])
 
 
 def differenceColors(scene):

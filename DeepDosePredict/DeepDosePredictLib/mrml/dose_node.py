@@ -54,7 +54,8 @@ def createDoseNode(
             keeps `grid`.
         provenance: becomes attributes of the node, saved with it.
     """
-    node = ctNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"{ctNode.GetName()} predicted dose")
+    node = ctNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    node.SetName(f"{ctNode.GetName()} predicted dose")
     if like is None:
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(grid.ijk_to_ras))
     else:

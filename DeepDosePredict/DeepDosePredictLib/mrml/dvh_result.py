@@ -105,7 +105,7 @@ class DvhResult:
 
 
 def removeNodes(nodes: Iterable, referencing: Iterable = ()) -> None:
-    """Take nodes out of their scene with their storage nodes, and SlicerRT's references to them off other nodes."""
+    """Take nodes out of their scene with what belongs to them, and SlicerRT's references to them off other nodes."""
     nodes = [node for node in nodes if node is not None and node.GetScene() is not None]
     ids = {node.GetID() for node in nodes}
     for node in referencing:
@@ -113,10 +113,15 @@ def removeNodes(nodes: Iterable, referencing: Iterable = ()) -> None:
             if node.GetNthNodeReferenceID(CREATED_REFERENCE, n) in ids:
                 node.RemoveNthNodeReferenceID(CREATED_REFERENCE, n)
     for node in nodes:
-        scene, storage = node.GetScene(), node.GetStorageNode() if node.IsA("vtkMRMLStorableNode") else None
-        for part in (storage, node):
-            if part is not None:
-                scene.RemoveNode(part)
+        parts = [node]
+        if node.IsA("vtkMRMLStorableNode"):
+            parts.append(node.GetStorageNode())
+        if node.IsA("vtkMRMLDisplayableNode"):
+            parts += [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+        for part in parts:
+            # Slicer takes display nodes out with their node: removing one twice is an error there.
+            if part is not None and part.GetScene() is not None:
+                part.GetScene().RemoveNode(part)
 
 
 def fillTable(tableNode, doses: np.ndarray, percents: np.ndarray) -> None:
@@ -138,7 +143,7 @@ def curveOf(tableNode) -> tuple[np.ndarray, np.ndarray]:
 def describeTable(curve: SegmentDvh, method: str) -> None:
     """Name and attributes that say what a table holds; SlicerRT's own attributes are left as they are."""
     node = curve.tableNode
-    node.SetName(node.GetScene().GenerateUniqueName(f"{curve.segmentId}_{curve.dose}_DvhTable"))
+    node.SetName(f"{curve.segmentId}_{curve.dose}_DvhTable")
     for key, value in {
         "Dose": curve.dose,
         "Structure": curve.name,

@@ -13,12 +13,13 @@ from ..patient.case import Case
 from ..patient.rois import DOSE_MASK
 from ..patient.structure_names import EXTERNAL, is_help_structure
 from ..resources import goals_path
-from .charts import dvhChart
+from .charts import dvhChart, runNodes
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows
 from .difference import differenceVolume
 from .dvh import computeDvhs
 from .inputs import Inputs, segmentNames
-from .subject_hierarchy import fileAsDose, isDose
+from .results import CHART, DIFFERENCE, TABLE, Results
+from .subject_hierarchy import fileAsDose, fileInFolder, folderOf, isDose
 
 REFERENCE, PREDICTED = "Reference", "Predicted"
 Progress = Callable[[float, str], None]
@@ -97,7 +98,11 @@ def evaluateDose(
     scores = {} if score is None else {"doseScore": score.dose_error, "dvhScore": score.dvh_error}
     table = comparisonTable(dvhs, rows, provenance, name=f"{name} comparison", **scores)
     difference = None if reference is None else differenceVolume(reference, doseNode)
+    results = Results(doseNode)
+    for role, node in ((TABLE, table), (CHART, chart), (DIFFERENCE, difference)):
+        results.refer(role, node)
     tables = {key: curve.tableNode for key, curve in dvhs.curves.items()}
+    fileInFolder(folderOf(doseNode), runNodes(chart))
     return Evaluation(table, chart, difference, tables, score, [*warnings, *dvhs.warnings])
 
 

@@ -10,6 +10,7 @@ from ..model.installed import find_model
 from ..patient.rois import OARS, is_target, prescription
 from ..patient.structure_names import Match, Roles, match_structures, resolved_roles
 from .geometry import linearToWorld, volumeGrid
+from .patients import mixtureWarnings
 
 TRAINED_LEVELS = (70.0, 63.0, 56.0)
 
@@ -70,7 +71,8 @@ def checkedInputs(
         raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
     linearToWorld(segmentationNode)
     resolved, warnings = resolvedRoles(segmentationNode, roles)
-    return Inputs(ctNode, segmentationNode, referenceDoseNode, resolved, warnings)
+    mixed = mixtureWarnings(ctNode, filter(None, (segmentationNode, referenceDoseNode)))
+    return Inputs(ctNode, segmentationNode, referenceDoseNode, resolved, (*mixed, *warnings))
 
 
 def segmentNames(segmentationNode) -> dict[str, str]:

@@ -10,10 +10,12 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import DeepDoseError
+from .dvh_result import removeNodes
 from .geometry import Grid, toImage, volumeGrid
 
 # Point scalars of the model: the level in Gy, as SlicerRT names them, and its number, by which it is coloured.
 LEVELS, NUMBERS = "isolevels", "isodoseNumber"
+LEVELS_ATTRIBUTE = "DeepDosePredict.IsodoseLevelsGy"
 PERCENTS = (30, 50, 80, 95, 100, 107)
 # Cold to hot, each clearly apart on a grey CT; levels between these stops get colours between theirs.
 STOPS = np.array(
@@ -55,9 +57,9 @@ def isodoseModel(doseNode, levelsGy: Iterable[float], name: str | None = None):
     scene = doseNode.GetScene()
     model = scene.AddNewNodeByClass("vtkMRMLModelNode")
     try:
-        model.SetName(scene.GenerateUniqueName(name or f"{doseNode.GetName()}_IsodoseLevels"))
+        model.SetName(name or f"{doseNode.GetName()}_IsodoseLevels")
         model.SetAndObservePolyData(surfaces)
-        model.SetAttribute("DeepDosePredict.IsodoseLevelsGy", ", ".join(f"{level:g}" for level in levels))
+        model.SetAttribute(LEVELS_ATTRIBUTE, ", ".join(f"{level:g}" for level in levels))
         model.SetNodeReferenceID("doseVolumeRef", doseNode.GetID())
         model.CreateDefaultDisplayNodes()
         _display(model.GetDisplayNode(), _colors(scene, model.GetName(), levels), len(levels))
@@ -67,12 +69,18 @@ def isodoseModel(doseNode, levelsGy: Iterable[float], name: str | None = None):
     return model
 
 
+def isodoseModels(scene) -> list:
+    """All isodose models of a scene."""
+    nodes = (
+        scene.GetNthNodeByClass(n, "vtkMRMLModelNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLModelNode"))
+    )
+    return [node for node in nodes if node.GetAttribute(LEVELS_ATTRIBUTE)]
+
+
 def removeIsodose(modelNode) -> None:
     """Take an isodose model out of the scene with its display and colour nodes."""
-    scene, display = modelNode.GetScene(), modelNode.GetDisplayNode()
-    for node in (display.GetColorNode() if display else None, display, modelNode):
-        if node is not None and scene is not None:
-            scene.RemoveNode(node)
+    display = modelNode.GetDisplayNode()
+    removeNodes([display.GetColorNode() if display else None, modelNode])
 
 
 def levelColor(position: float) -> tuple[float, float, float]:
@@ -117,7 +125,8 @@ def _setScalars(surfaces: vtk.vtkPolyData, levels: Sequence[float]) -> None:
 
 
 def _colors(scene, name: str, levels: Sequence[float]):
-    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", scene.GenerateUniqueName(f"{name}_ColorTable"))
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode")
+    node.SetName(f"{name}_ColorTable")
     node.SetTypeToUser()
     node.SetNumberOfColors(len(levels))
     for number, level in enumerate(levels):

@@ -13,7 +13,9 @@ from .evaluation import Criteria, Progress, evaluateDose, scoreOf
 from .inputs import checkedInputs
 from .installed import predictorOf, torchProblem
 from .provenance import provenanceNotes
+from .results import CT, REFERENCE_DOSE, SEGMENTATION, WARNINGS, Results
 from .scene_transaction import sceneTransaction
+from .subject_hierarchy import createFolder, fileUnfiled
 
 DEFAULT_GOALS = "head-and-neck"
 
@@ -89,11 +91,15 @@ def predictDose(
     provenance = provenanceNotes(inputs, case, predictor, prediction)
     with sceneTransaction(ctNode.GetScene(), inputs.nodes):
         doseNode = createDoseNode(prediction.dose, case.grid, ctNode, case.prescription, like, provenance)
-        doseNode.SetNodeReferenceID("DeepDosePredict.CT", ctNode.GetID())
-        doseNode.SetNodeReferenceID("DeepDosePredict.Segmentation", segmentationNode.GetID())
+        for role, node in ((CT, ctNode), (SEGMENTATION, segmentationNode), (REFERENCE_DOSE, referenceDoseNode)):
+            if node is not None:
+                doseNode.SetNodeReferenceID(role, node.GetID())
+                fileUnfiled(node, ctNode)
+        createFolder(doseNode, f"{doseNode.GetName()} ({predictor.model.contract.name})")
         evaluation = evaluateDose(doseNode, inputs, criteria, score, provenance, report)
         warnings = (*inputs.warnings, *prediction.warnings, *evaluation.warnings)
-        doseNode.SetAttribute("DeepDosePredict.Warnings", "\n".join(warnings))
+        Results(doseNode).note(WARNINGS, "\n".join(warnings))
+        report(1.0, "Done")
     result = PredictionResult(
         doseNode,
         evaluation.metricsTableNode,
@@ -105,5 +111,4 @@ def predictDose(
         None if score is None else score.dvh_error,
         time.perf_counter() - start,
     )
-    report(1.0, "Done")
     return result

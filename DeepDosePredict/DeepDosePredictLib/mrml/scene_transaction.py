@@ -27,13 +27,15 @@ def sceneTransaction(scene, touched: Sequence = ()) -> Iterator[None]:
         yield
     except BaseException:
         for node, attributes, references, parent in states:
+            if node.GetScene() is None:  # the scene was closed meanwhile
+                continue
             _restore(hierarchy, node, attributes, references, parent)
         for nodeId in _nodeIds(scene) - nodes:
             if node := scene.GetNodeByID(nodeId):
                 scene.RemoveNode(node)
         for item in sorted(_itemIds(hierarchy) - items, reverse=True):
             hierarchy.RemoveItem(item, False, False)
-        if not hadHierarchy:
+        if not hadHierarchy and hierarchy.GetScene() is not None:
             scene.RemoveNode(hierarchy)
         raise
 

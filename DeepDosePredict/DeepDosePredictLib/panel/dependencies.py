@@ -33,6 +33,8 @@ def ensure_dependencies() -> bool:
     missing = [package for package in ("torch", "safetensors") if problem_with(package)]
     if not missing:
         return True
+    if "torch" in missing:
+        _check_extension()
     size = _(" PyTorch is a download of up to a few GB.") if "torch" in missing else ""
     if not slicer.util.confirmOkCancelDisplay(
         _("To predict doses, these Python packages need to be installed: {packages}.{size} Install now?").format(
@@ -56,9 +58,9 @@ def ensure_dependencies() -> bool:
     return True
 
 
-def _install_torch() -> None:
+def _check_extension() -> None:
     try:
-        import PyTorchUtils
+        importlib.import_module("PyTorchUtils")
     except ImportError as error:
         raise DeepDoseError(
             _(
@@ -66,6 +68,11 @@ def _install_torch() -> None:
                 " Manager, restart Slicer and predict again."
             )
         ) from error
+
+
+def _install_torch() -> None:
+    import PyTorchUtils
+
     install = PyTorchUtils.PyTorchUtilsLogic().installTorch
     wanted = {"askConfirmation": False, "torchVersionRequirement": TORCH}
     known = inspect.signature(install).parameters  # its keywords changed between versions of the extension

@@ -1,4 +1,4 @@
-"""What the panel remembers, in the scene: inputs, settings, answers of the user and the latest results."""
+"""What the panel remembers, in the scene: inputs, settings, answers of the user and the results that are shown."""
 
 import enum
 
@@ -43,8 +43,7 @@ class DeepDosePredictParameterNode:
         device, singlePass, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
         gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
     Results:
-        dose, metricsTable, chart, difference, isodose: nodes; scores and warnings: text;
-        fingerprint: of the inputs and settings that they were made with.
+        dose: the predicted dose that is shown; it refers to the rest (mrml.results).
         showDose, showIsodose, showDifference: what the slice views show.
     """
 
@@ -63,13 +62,6 @@ class DeepDosePredictParameterNode:
     gantryAngles: str
 
     dose: slicer.vtkMRMLScalarVolumeNode
-    metricsTable: slicer.vtkMRMLTableNode
-    chart: slicer.vtkMRMLPlotChartNode
-    difference: slicer.vtkMRMLScalarVolumeNode
-    isodose: slicer.vtkMRMLModelNode
-    scores: str
-    warnings: str
-    fingerprint: str
     showDose: bool = True
     showIsodose: bool = False
     showDifference: bool = False

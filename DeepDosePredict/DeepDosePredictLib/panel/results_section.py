@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
-from . import result_views
+from ..mrml import comparison, isodose
+from ..mrml.results import FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
+from ..patient.structure_names import target_level
+from . import slice_views
+from .wrapped_label import WrappedLabel
 
-OUT_OF_DATE = "OutOfDate"
 TABLE_ROWS_SHOWN = 12
 NARROWEST_COLUMN = 30
 
 
 class ResultsSection:
-    """Shows the results that the parameter node holds.
+    """Shows the results of the selected patient: those of the parameter node's dose.
 
     Args:
         ui: the panel's widgets.
         roles: gives the roles that are shown in the structure table.
+        show_status: called with words about what was done.
     """
 
-    def __init__(self, ui, roles: Callable[[], dict]):
+    def __init__(self, ui, roles: Callable[[], dict], show_status: Callable[[str], None]):
         self.ui = ui
-        self._roles = roles
-        self._parameters = None
+        self._roles, self._show_status = roles, show_status
+        self._parameters = self._ct = None
+        self._out_of_date = WrappedLabel(ui.outOfDateLabel)
+        self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
         header = ui.metricsTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setStretchLastSection(True)
@@ -36,86 +43,104 @@ class ResultsSection:
         ui.chartButton.connect("clicked(bool)", self._on_chart)
         ui.exportButton.connect("clicked(bool)", self._on_export)
 
-    def show(self, parameters, out_of_date: bool) -> None:
-        """parameters: the parameter node, or None while the scene closes."""
+    @property
+    def results(self) -> Results | None:
+        """Those that are shown."""
+        dose = self._parameters.dose if self._parameters else None
+        return Results(dose) if dose is not None else None
+
+    def follow(self, parameters) -> None:
+        """Turn to the results of the selected CT; without a CT those before stay, out of date."""
         self._parameters = parameters
-        ui = self.ui
-        dose = parameters.dose if parameters else None
-        ui.noResultsLabel.visible = dose is None
-        ui.resultsWidget.visible = dose is not None
-        ui.outOfDateFrame.visible = dose is not None and out_of_date
-        self._show_table(parameters.metricsTable if parameters else None)
-        if dose is None:
+        ct = parameters.ct if parameters else None
+        if ct is None:
             return
-        ui.differenceCheckBox.enabled = parameters.difference is not None
+        if self.results is None or self.results.ctNode is not ct:
+            found = resultsOfCt(ct)
+            parameters.dose = found[-1].doseNode if found else None
+        is_other, self._ct = ct is not self._ct and self._ct is not None, ct
+        if is_other or slice_views.are_empty():
+            slice_views.show_structures_of(ct)
+            slice_views.show_layers(ct, self._layer())
+            self._show_isodose()
+
+    def show(self, out_of_date: bool) -> None:
+        ui, results = self.ui, self.results
+        ui.noResultsLabel.visible = results is None
+        ui.resultsWidget.visible = results is not None
+        ui.outOfDateFrame.visible = results is not None and out_of_date
+        self._show_table(results.metricsTableNode if results else None)
+        if results is None:
+            return
+        ui.differenceCheckBox.enabled = results.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
             _("Predicted minus reference dose, as colour wash")
-            if parameters.difference
+            if results.differenceNode
             else _("Predict with a reference dose to see the difference")
         )
-        ui.chartButton.enabled = parameters.chart is not None
-        ui.exportButton.enabled = parameters.metricsTable is not None and not out_of_date
+        ui.chartButton.enabled = results.chartNode is not None
+        ui.exportButton.enabled = results.metricsTableNode is not None and not out_of_date
         ui.exportButton.toolTip = (
             _("The results are out of date: predict again before exporting")
             if out_of_date
             else _("Save the metrics with units, method and model as CSV")
         )
         ui.metricsTable.enabled = not out_of_date
-        ui.scoresLabel.text = parameters.scores
-        ui.scoresLabel.visible = bool(parameters.scores)
+        self._scores.show(results.text(SCORES))
         ui.scoresLabel.enabled = not out_of_date
-        ui.resultWarningsLabel.text = parameters.warnings
-        ui.resultWarningsLabel.visible = bool(parameters.warnings)
+        self._warnings.show(bullets(results.text(WARNINGS).splitlines()))
 
-    def mark(self, out_of_date: bool) -> None:
-        """Note on the result nodes themselves whether they are out of date, so that saved scenes tell it too."""
-        for node in self.nodes(self._parameters):
-            value = "1" if out_of_date else None
-            if node is not None and node.GetAttribute(f"DeepDosePredict.{OUT_OF_DATE}") != value:
-                node.SetAttribute(f"DeepDosePredict.{OUT_OF_DATE}", value)
-
-    @staticmethod
-    def nodes(parameters) -> list:
-        if parameters is None:
-            return []
-        return [parameters.dose, parameters.metricsTable, parameters.chart, parameters.difference, parameters.isodose]
-
-    def take(self, parameters, result, fingerprint: str) -> None:
-        """Put a new result in the place of the one before, and show it."""
-        before = self.nodes(parameters)
-        new = [result.doseNode, result.metricsTableNode, result.chartNode, result.differenceNode]
+    def take(self, result, fingerprint: str) -> None:
+        """Put a new result in the place of the patient's one before, and show it."""
+        results = Results(result.doseNode)
+        for earlier in resultsOfCt(results.ctNode):
+            earlier.remove()
+        results.note(FINGERPRINT, fingerprint)
+        results.note(SCORES, _scores(result))
+        parameters = self._parameters
         with slicer.util.NodeModify(parameters):
-            parameters.dose, parameters.metricsTable, parameters.chart, parameters.difference = new
-            parameters.isodose = None
-            parameters.scores = _scores(result)
-            parameters.warnings = bullets(result.warnings)
-            parameters.fingerprint = fingerprint
+            parameters.dose = result.doseNode
             parameters.showDose, parameters.showDifference = True, False
-        result_views.remove_results(*before)
-        self._parameters = parameters
-        result_views.show_layer(parameters.ct, parameters.dose)
+        slice_views.show_layers(results.ctNode, results.doseNode)
+        targets = {role: target_level(role) for role in self._roles() if target_level(role) is not None}
+        slice_views.jump_to(parameters.segmentation, self._roles()[max(targets, key=targets.get)][0])
         if parameters.showIsodose:
             self._on_isodose(True)
 
     # --- what the user clicks
 
+    def _layer(self):
+        """The volume over the CT that the check boxes ask for, or None."""
+        if self.results is None:
+            return None
+        if self._parameters.showDifference:
+            return self.results.differenceNode
+        return self.results.doseNode if self._parameters.showDose else None
+
     def _on_dose_wash(self, checked: bool) -> None:
         self._parameters.showDifference = False
-        result_views.show_layer(self._parameters.ct, self._parameters.dose if checked else None)
+        slice_views.show_layers(self.results.ctNode, self.results.doseNode if checked else None)
 
     def _on_difference(self, checked: bool) -> None:
         self._parameters.showDose = False
-        result_views.show_layer(self._parameters.ct, self._parameters.difference if checked else None)
+        slice_views.show_layers(self.results.ctNode, self.results.differenceNode if checked else None)
 
     def _on_isodose(self, checked: bool) -> None:
         with slicer.util.tryWithErrorDisplay(_("The isodose lines cannot be shown."), waitCursor=True):
-            levels = result_views.isodose_levels(self._roles())
-            self._parameters.isodose = result_views.show_isodose(
-                self._parameters.dose, levels, self._parameters.isodose, checked
-            )
+            if checked and self.results.isodoseNode is None:
+                levels = [level for level in map(target_level, self._roles()) if level is not None]
+                model = isodose.isodoseModel(self.results.doseNode, isodose.isodoseLevels(max(levels)))
+                self.results.refer(ISODOSE, model)
+            self._show_isodose()
+
+    def _show_isodose(self) -> None:
+        """Show the lines of these results if they are asked for, and hide those of all others."""
+        shown = self.results.isodoseNode if self.results and self._parameters.showIsodose else None
+        for model in isodose.isodoseModels(slicer.mrmlScene):
+            model.GetDisplayNode().SetVisibility(model is shown)
 
     def _on_chart(self) -> None:
-        result_views.show_chart(self._parameters.chart)
+        slicer.modules.plots.logic().ShowChartInLayout(self.results.chartNode)
 
     def _on_export(self) -> None:
         path = qt.QFileDialog.getSaveFileName(
@@ -123,11 +148,15 @@ class ResultsSection:
         )
         if not path:
             return
-        path = path if path.lower().endswith(".csv") else f"{path}.csv"
+        if not path.lower().endswith(".csv"):
+            path = f"{path}.csv"
+            # The dialog asked about the name without it.
+            question = _("{path} exists already. Replace it?").format(path=path)
+            if Path(path).exists() and not slicer.util.confirmOkCancelDisplay(question):
+                return
         with slicer.util.tryWithErrorDisplay(_("The metrics could not be exported.")):
-            result_views.export_csv(self._parameters.metricsTable, path)
-            self.ui.statusLabel.text = _("Metrics written to {path}").format(path=path)
-            self.ui.statusLabel.visible = True
+            comparison.exportComparisonCsv(self.results.metricsTableNode, path)
+            self._show_status(_("Metrics written to {path}").format(path=path))
 
     def _show_table(self, table) -> None:
         view = self.ui.metricsTable

@@ -131,7 +131,7 @@ def set_level(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, lev
 
 def add_target(rows: Sequence[StructureRow], edits: Edits) -> Edits:
     """Answers with one more target, of the first usual prescription that is free."""
-    taken = {row.level for row in rows}
+    taken = {row.level for row in rows} | {target_level(role) for role in edits}  # an answer may hide its row
     level = next((level for level in USUAL_LEVELS_GY if level not in taken), max(USUAL_LEVELS_GY) + len(taken))
     return {**edits, f"PTV{level:g}": ()}
 

@@ -15,6 +15,8 @@ from . import structure_rows
 from .structure_rows import Edits, State, StructureRow
 
 STATUS, INPUT, SEGMENT, DOSE = range(4)
+EDITOR_MARGINS = 24
+"""Pixels that an editor in a cell needs beside its text."""
 ICONS = {
     State.MATCHED: "StatusMatched",
     State.CHOSEN: "StatusChosen",
@@ -60,8 +62,10 @@ class StructureTable:
         self._icons = {state: qt.QIcon(icon_path(f"{name}.png")) for state, name in ICONS.items()}
         header = table.horizontalHeader()
         header.setSectionResizeMode(SEGMENT, qt.QHeaderView.Stretch)
-        for column in (STATUS, INPUT, DOSE):
+        for column in (STATUS, INPUT):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(DOSE, qt.QHeaderView.Fixed)
+        header.resizeSection(DOSE, table.fontMetrics().horizontalAdvance("88.88") + EDITOR_MARGINS)
         table.connect("cellChanged(int,int)", self._on_cell_changed)
 
     @staticmethod

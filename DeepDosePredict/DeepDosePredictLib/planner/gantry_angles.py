@@ -13,13 +13,17 @@ MAX_BEAMS = 72
 def parse_gantry_angles(text: str) -> tuple[float, ...] | None:
     """Angles in degrees (IEC 61217) from text such as "0, 40, 80"; None for empty text; else DeepDoseError."""
     parts = [part for part in re.split(r"[,;\s]+", text.strip()) if part]
-    try:
-        angles = tuple(dict.fromkeys(float(part) % 360 for part in parts))
-    except ValueError as error:
-        raise DeepDoseError(f"Gantry angles: {error}; write degrees with commas, such as 0, 40, 80") from error
+    angles = tuple(dict.fromkeys(map(_angle, parts)))
     if not all(0 <= angle < 360 for angle in angles) or len(angles) > MAX_BEAMS:
         raise DeepDoseError(f"Gantry angles: give up to {MAX_BEAMS} angles in degrees, not {text.strip()[:60]!r}")
     return angles or None
+
+
+def _angle(text: str) -> float:
+    try:
+        return float(text) % 360
+    except ValueError:
+        raise DeepDoseError(f"Gantry angles: {text!r} is no number; write degrees with commas, such as 0, 40") from None
 
 
 def same_angles(a: Sequence[float], b: Sequence[float]) -> bool:

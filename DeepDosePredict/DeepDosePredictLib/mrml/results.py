@@ -1,0 +1,95 @@
+"""The results in a scene: a dose node refers to all that was made with it, so that it is found and removed as one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import charts, isodose
+from .dvh_result import OWN_PREFIX, removeNodes
+from .subject_hierarchy import fileInFolder, folderOf, removeEmptyFolder
+
+CT, SEGMENTATION, REFERENCE_DOSE = (OWN_PREFIX + name for name in ("CT", "Segmentation", "ReferenceDose"))
+TABLE, CHART, DIFFERENCE, ISODOSE = (OWN_PREFIX + name for name in ("MetricsTable", "Chart", "Difference", "Isodose"))
+FINGERPRINT, SCORES, WARNINGS, OUT_OF_DATE = (
+    OWN_PREFIX + name for name in ("Fingerprint", "Scores", "Warnings", "OutOfDate")
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was made with a predicted dose.
+
+    Attributes:
+        doseNode: volume node, which refers to the rest.
+    """
+
+    doseNode: object
+
+    @property
+    def ctNode(self):
+        return self.doseNode.GetNodeReference(CT)
+
+    @property
+    def metricsTableNode(self):
+        return self.doseNode.GetNodeReference(TABLE)
+
+    @property
+    def chartNode(self):
+        return self.doseNode.GetNodeReference(CHART)
+
+    @property
+    def differenceNode(self):
+        """None without a reference dose."""
+        return self.doseNode.GetNodeReference(DIFFERENCE)
+
+    @property
+    def isodoseNode(self):
+        """None until isodose lines are asked for."""
+        return self.doseNode.GetNodeReference(ISODOSE)
+
+    @property
+    def nodes(self) -> list:
+        found = [self.metricsTableNode, self.chartNode, self.differenceNode, self.isodoseNode]
+        return [self.doseNode, *(node for node in found if node is not None)]
+
+    def text(self, name: str) -> str:
+        """One of FINGERPRINT, SCORES and WARNINGS; "" where it was not noted."""
+        return self.doseNode.GetAttribute(name) or ""
+
+    def note(self, name: str, text: str) -> None:
+        self.doseNode.SetAttribute(name, text)
+
+    def refer(self, role: str, node) -> None:
+        """Take a node, or None, as a part, and file it in the folder of the run."""
+        self.doseNode.SetNodeReferenceID(role, node.GetID() if node is not None else None)
+        if node is not None:
+            if role == DIFFERENCE:
+                node.SetNodeReferenceID(CT, self.doseNode.GetNodeReferenceID(CT))
+            fileInFolder(folderOf(self.doseNode), [node])
+
+    def mark(self, outOfDate: bool) -> None:
+        """Note on the nodes themselves whether they are out of date, so that saved scenes tell it too."""
+        value = "1" if outOfDate else None
+        for node in self.nodes:
+            if node.GetAttribute(OUT_OF_DATE) != value:
+                node.SetAttribute(OUT_OF_DATE, value)
+
+    def remove(self) -> None:
+        """Take all out of the scene, with what belongs to it."""
+        scene, folder = self.doseNode.GetScene(), folderOf(self.doseNode)
+        if self.chartNode is not None:
+            charts.removeRun(self.chartNode)
+        if self.isodoseNode is not None:
+            isodose.removeIsodose(self.isodoseNode)
+        removeNodes(self.nodes)
+        removeEmptyFolder(scene, folder)
+
+
+def resultsOfCt(ctNode) -> list[Results]:
+    """The results that a user made for a CT, the earliest first."""
+    scene = ctNode.GetScene()
+    nodes = [
+        scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
+        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))
+    ]
+    return [Results(n) for n in nodes if n.GetAttribute(FINGERPRINT) and n.GetNodeReference(CT) is ctNode]

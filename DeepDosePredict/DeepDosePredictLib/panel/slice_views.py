@@ -1,0 +1,64 @@
+"""What the slice views show: the CT with a dose or a difference over it, never those of two patients."""
+
+from __future__ import annotations
+
+import slicer
+from slicer.util import VTKObservationMixin
+from vtk import vtkCommand
+
+from ..mrml.patients import Kinship, isOwn, kinship
+from ..mrml.results import CT
+
+WASH_OPACITY = 0.5
+
+
+def show_layers(ct, layer=None) -> None:
+    """A volume as colour wash on the CT, None for no wash; the views are fitted to a CT that they did not show."""
+    if ct is None:
+        return
+    fit = any(composite.GetBackgroundVolumeID() != ct.GetID() for composite in _composites())
+    opacity = WASH_OPACITY if layer else 0.0
+    slicer.util.setSliceViewerLayers(background=ct, foreground=layer, foregroundOpacity=opacity, fit=fit)
+
+
+def are_empty() -> bool:
+    return not any(composite.GetBackgroundVolumeID() for composite in _composites())
+
+
+def jump_to(segmentation, segment: str) -> None:
+    """Move all slices through the middle of a segment."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(
+        slicer.mrmlScene, *segmentation.GetSegmentCenterRAS(segment), slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    )
+
+
+class PatientGuard(VTKObservationMixin):
+    """Takes a result out of a slice view when the volume of another patient comes under it."""
+
+    def __init__(self):
+        super().__init__()
+        for composite in _composites():
+            self.addObserver(composite, vtkCommand.ModifiedEvent, self._on_layers)
+
+    @staticmethod
+    def _on_layers(composite, event) -> None:
+        ids = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+        under, over = (slicer.mrmlScene.GetNodeByID(i) if i else None for i in ids)
+        if under is None or over is None or not isOwn(over) or over.GetNodeReference(CT) is under:
+            return
+        if kinship(under, over) < Kinship.SAME_PATIENT:
+            composite.SetForegroundVolumeID(None)
+
+
+def show_structures_of(ct) -> None:
+    """Show the structures of a CT's patient and hide those of others; what is filed nowhere stays as it is."""
+    for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+        node = slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
+        kin = kinship(ct, node)
+        if node.GetDisplayNode() is not None and (kin >= Kinship.SAME_PATIENT or kin is Kinship.OTHER_PATIENT):
+            node.GetDisplayNode().SetVisibility(kin >= Kinship.SAME_PATIENT)
+
+
+def _composites() -> list:
+    scene, name = slicer.mrmlScene, "vtkMRMLSliceCompositeNode"
+    return [scene.GetNthNodeByClass(n, name) for n in range(scene.GetNumberOfNodesByClass(name))]

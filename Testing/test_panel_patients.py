@@ -1,0 +1,151 @@
+"""Several patients at the panel: their results are kept apart, and no picture mixes two of them."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+import numpy as np
+import pytest
+
+from mrml_scene import lps_grid
+from panel_patient import add_patient
+from panel_user import predict
+
+import slicer  # isort: skip
+from DeepDosePredictLib.mrml import subject_hierarchy  # isort: skip
+from DeepDosePredictLib.mrml.results import Results, resultsOfCt  # isort: skip
+
+
+def file_under(scene, patient: str, nodes) -> None:
+    """File nodes under a new patient with one study, as a DICOM import does."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.scene)
+    item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
+    study = hierarchy.CreateStudyItem(item, "plan")
+    for node in nodes:
+        hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, node), study)
+
+
+def add_filed_patient(scene, name: str):
+    patient = add_patient(scene)
+    for what, node in vars(patient).items():
+        node.SetName(f"{what} {name}")
+    patient.dose.SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
+    file_under(scene, name, vars(patient).values())
+    return patient
+
+
+@pytest.fixture
+def patient(scene):
+    return add_filed_patient(scene, "A")
+
+
+@pytest.fixture
+def second(scene, patient):
+    return add_filed_patient(scene, "B")
+
+
+def select(panel, patient) -> None:
+    panel.ui.ctSelector.setCurrentNode(patient.ct)
+    panel.ui.segmentationSelector.setCurrentNode(patient.segmentation)
+    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+
+
+def test_default_inputs_are_of_one_patient(session, scene):
+    lonely = scene.volume(np.zeros((4, 4, 4), np.int16), lps_grid((1, 1, 1)), "CT without structures")
+    file_under(scene, "C", [lonely])
+    second = add_filed_patient(scene, "B")
+    panel = session.open()
+    chosen = panel.ui.ctSelector, panel.ui.segmentationSelector, panel.ui.referenceDoseSelector
+    assert [selector.currentNode() for selector in chosen] == [second.ct, second.segmentation, second.dose]
+
+
+def test_a_mixture_is_warned_of_before_predict(panel, second):
+    assert "another patient" not in panel.ui.warningsLabel.text
+    panel.ui.referenceDoseSelector.setCurrentNode(second.dose)
+    assert "Dose B is of another patient (B) than ct A (A)" in panel.ui.warningsLabel.text
+
+
+def test_results_are_kept_patient_by_patient(panel, session, patient, second):
+    predict(panel)
+    first = panel.results.results.doseNode
+    select(panel, second)
+    session.wait()
+    assert panel.ui.noResultsLabel.visible and panel.results.results is None
+    predict(panel)
+    assert first.GetScene() is not None, "the first patient's results stay"
+    assert panel.results.results.doseNode is not first
+    select(panel, patient)
+    session.wait()
+    assert panel.results.results == Results(first) and not panel.ui.outOfDateFrame.visible
+    assert panel.ui.metricsTable.visible and panel.ui.exportButton.enabled
+    predict(panel)
+    assert [len(resultsOfCt(ct)) for ct in (patient.ct, second.ct)] == [1, 1]
+
+
+def test_no_picture_mixes_patients(panel, session, patient, second):
+    layers = session.layout.layers
+    predict(panel)
+    panel.ui.isodoseCheckBox.click()
+    first = panel.results.results
+    assert layers() == {(patient.ct, first.doseNode)}
+    panel.ui.ctSelector.setCurrentNode(second.ct)
+    assert layers() == {(second.ct, None)}, "not the second CT under the first patient's dose"
+    assert not first.isodoseNode.GetDisplayNode().GetVisibility()
+    assert not patient.segmentation.GetDisplayNode().GetVisibility()
+    select(panel, second)
+    predict(panel)
+    assert layers() == {(second.ct, panel.results.results.doseNode)}
+    panel.ui.ctSelector.setCurrentNode(patient.ct)
+    assert layers() == {(patient.ct, first.doseNode)}
+    assert first.isodoseNode.GetDisplayNode().GetVisibility()
+    panel.ui.differenceCheckBox.click()
+    assert layers() == {(patient.ct, first.differenceNode)}
+
+
+def test_a_volume_shown_by_another_module_pushes_the_other_patients_dose_out(panel, session, patient, second):
+    predict(panel)
+    session.leave()
+    slicer.util.setSliceViewerLayers(background=second.ct)
+    assert session.layout.layers() == {(second.ct, None)}
+
+
+def test_a_registered_image_of_the_same_patient_may_lie_under_the_dose(panel, session, scene, patient):
+    predict(panel)
+    mr = scene.volume(np.zeros((4, 4, 4), np.int16), lps_grid((1, 1, 1)), "MR")
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    study = subject_hierarchy.ancestorOf(patient.ct, "Study")
+    hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, mr), study)
+    slicer.util.setSliceViewerLayers(background=mr)
+    assert session.layout.layers() == {(mr, panel.results.results.doseNode)}
+
+
+def test_data_loaded_while_the_module_is_open_is_selected(session, scene, tiny_model):
+    panel = session.open()
+    panel.logic.getParameterNode().model = str(tiny_model)
+    patient = add_filed_patient(scene, "A")
+    session.wait()
+    chosen = panel.ui.ctSelector, panel.ui.segmentationSelector, panel.ui.referenceDoseSelector
+    assert [selector.currentNode() for selector in chosen] == [patient.ct, patient.segmentation, patient.dose]
+    panel.ui.referenceDoseSelector.setCurrentNode(None)
+    add_filed_patient(scene, "B")
+    session.wait()
+    chosen_now = [selector.currentNode() for selector in chosen]
+    assert chosen_now == [patient.ct, patient.segmentation, None], "another patient's dose is not taken"
+    predict(panel)
+    session.wait()
+    assert panel.ui.referenceDoseSelector.currentNode() is None, "nor an own result"
+
+
+def test_a_run_is_deleted_as_one_in_the_data_module(panel, session, scene, patient):
+    predict(panel)
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    results = panel.results.results
+    folder = subject_hierarchy.folderOf(results.doseNode)
+    before = scene.node_names()
+    hierarchy.RemoveItem(folder, True, True)
+    session.wait()
+    assert panel.ui.noResultsLabel.visible
+    assert results.doseNode.GetScene() is None
+    assert not [name for name in scene.node_names() & before if "Table" in name and "Color" not in name]
