@@ -131,7 +131,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, patients, tiny_model, 
     def full(*_, **__):
         raise OSError(28, "No space left on device", "report.png")
 
-    monkeypatch.setattr("DeepDosePredictLib.app.outputs.write_report", full)
+    monkeypatch.setattr("DeepDosePredictLib.app.prediction.write_report", full)
     assert deepdose("predict", patients / "pt_1", "-o", out, "--model", tiny_model) == 1
     assert not out.exists()
 

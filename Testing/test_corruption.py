@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from corruption import READERS, SHAPE, outcome, tiny_case, use_tiny_grid
-from DeepDosePredictLib.app import cohort as batch
+from DeepDosePredictLib.app import workers
+from DeepDosePredictLib.app.prediction import Job, Settings
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.dvh.goals import read_goals
 from DeepDosePredictLib.errors import CaseError, DeepDoseError, ModelError
@@ -218,14 +219,14 @@ def test_models_from_strangers_run_no_code(tmp_path, tiny_model):
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, tiny_model, case, monkeypatch, where):
     write_nrrd_case(tmp_path / "cohort" / "p", case)
     (source,) = find_cases([tmp_path / "cohort" / "p"])
-    job = batch.Job(source, tmp_path / "out" / "p")
+    job = Job(source, tmp_path / "out" / "p")
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(f"DeepDosePredictLib.app.outputs.{where}", full)
-    monkeypatch.setattr(batch, "_worker_predictor", batch.Settings(tiny_model, "cpu").predictor)
-    assert batch._work(job) == f"{job.output}: No space left on device"
+    monkeypatch.setattr(f"DeepDosePredictLib.app.prediction.{where}", full)
+    monkeypatch.setattr(workers, "_worker_predictor", Settings(tiny_model, "cpu").predictor)
+    assert workers._work(job) == f"{job.output}: No space left on device"
     assert not job.output.exists()
 
 

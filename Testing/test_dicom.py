@@ -12,7 +12,7 @@ import pydicom.dicomio
 import pytest
 
 from DeepDosePredictLib.app import cli
-from DeepDosePredictLib.app.sources import find_cases, read_case
+from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.io.dicom.ct import read_ct
@@ -61,7 +61,7 @@ def test_openkbp_patients_as_dicom_are_predicted_as_well(tmp_path, validation_pa
 
 def test_small_patient_reads_with_names_levels_and_sides(small):
     (source,) = find_cases([small])
-    assert (source.name, source.kind) == ("small", "dicom")
+    assert (source.name, source.form) == ("small", DICOM)
     case = source.read()
     assert set(case.rois.present()) == {"PTV70", "PTV56", "SpinalCord", "LeftParotid", "RightParotid"}
     masks = small_structures()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.app.sources import find_cases, read_case
+from DeepDosePredictLib.app.sources import DICOM, OPENKBP, find_cases, read_case
 from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.io.dicom.index import safe_name
 from dicom_patient import edit, write_small_patient
@@ -187,8 +187,8 @@ def test_cohort_of_dicom_and_other_patients(tmp_path, small):
     shutil.copytree(small, tmp_path / "cohort" / "one")
     write_openkbp(tmp_path / "cohort" / "two", make_case())
     sources = find_cases([tmp_path / "cohort"])
-    assert [(source.name, source.kind) for source in sources] == [("small", "dicom"), ("two", "openkbp")]
-    with pytest.raises(CaseError, match="roles go with DICOM"):
+    assert [(source.name, source.form) for source in sources] == [("small", DICOM), ("two", OPENKBP)]
+    with pytest.raises(CaseError, match=r"roles go with .* DICOM files only"):
         sources[1].read({"PTV70": "x"})
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from common import peak_megabytes, run_alone
-from DeepDosePredictLib.app.outputs import write_prediction
+from DeepDosePredictLib.app.prediction import Job, write_prediction
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.geometry.volume import Volume, reslice
@@ -60,13 +60,14 @@ def measure(folder: str, part: str) -> dict:
         seconds[name] = time.perf_counter() - start
         return result
 
-    case = timed("read", lambda: find_cases([folder])[0].read())
+    source = find_cases([folder])[0]
+    case = timed("read", source.read)
     if part != "read":
         predictor = timed("load", lambda: Predictor(open_model(), "cpu"))
         prediction = timed("predict", lambda: predictor.predict(case, any_prescription=True))
     if part == "write":
         with tempfile.TemporaryDirectory() as out:
-            timed("write", lambda: write_prediction(out, case, prediction, predictor.model, openkbp=False))
+            timed("write", lambda: write_prediction(Job(source, Path(out)), case, prediction, predictor.model))
     return {"seconds": seconds, "peak": peak_megabytes()}
 
 

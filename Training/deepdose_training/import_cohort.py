@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from DeepDosePredictLib.app.outputs import write_table
 from DeepDosePredictLib.app.sources import CaseSource
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.atomic import write_table
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.rois import OARS, PTVS
 

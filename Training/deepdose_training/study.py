@@ -17,12 +17,11 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from DeepDosePredictLib.app.outputs import write_table
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.dvh.goals import read_goals
 from DeepDosePredictLib.dvh.metrics import roi_doses, score_patient
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.io.atomic import atomic_write
+from DeepDosePredictLib.io.atomic import atomic_write, write_table
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import Case

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from matplotlib.cbook import boxplot_stats
 
-from DeepDosePredictLib.app.outputs import write_table
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.atomic import write_table
 from DeepDosePredictLib.patient.rois import is_target
 
 WHOLE = "dose mask"

@@ -24,10 +24,10 @@ from ..phantom.anatomy import head_and_neck_phantom
 from ..phantom.dicom import write_phantom
 from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
-from .cohort import SUMMARY, Job, Settings, check_outputs, predict_cohort, predict_patient, result_key
+from .cohort import SUMMARY, CohortSettings, check_outputs, predict_cohort
 from .evaluation import Evaluation, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
-from .outputs import model_label
+from .prediction import Job, Settings, predict_patient, result_key
 from .sources import CaseSource, find_cases, is_case
 
 
@@ -44,8 +44,9 @@ def predict(options: Namespace) -> int:
     check_outputs(sources, [options.output])
     predictor = settings.predictor()
     # A cohort does not know another reference, so there this result must not count as finished.
-    job = Job(sources[0], options.output, "" if options.reference else result_key(sources[0], predictor, roles))
-    result = predict_patient(job, predictor, roles, options.reference)
+    key = "" if options.reference else result_key(sources[0], predictor, roles)
+    job = Job(sources[0], options.output, key, options.reference)
+    result = predict_patient(job, predictor, roles)
     print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
     if result.dose_error is not None:
         print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
@@ -56,6 +57,8 @@ def predict(options: Namespace) -> int:
 
 def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: Namespace) -> int:
     """1 if any patient failed."""
+    title = options.input[0].resolve().name
+    cohort_settings = CohortSettings(title, settings, options.jobs, options.overwrite)
     with tqdm(total=len(sources), desc="Predicting", unit="patient") as progress:
 
         def report(patient: str, error: str | None) -> None:
@@ -63,16 +66,8 @@ def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: 
                 tqdm.write(f"deepdose: {patient}: {error}", file=sys.stderr)
             progress.update()
 
-        cohort = predict_cohort(
-            sources,
-            options.output,
-            settings,
-            title=options.input[0].resolve().name,
-            n_workers=options.jobs,
-            overwrite=options.overwrite,
-            report=report,
-        )
-    kept = f" ({cohort.n_kept} of them earlier)" * bool(cohort.n_kept)
+        cohort = predict_cohort(sources, options.output, cohort_settings, report)
+    kept = f" ({cohort.n_kept} of them earlier)" if cohort.n_kept else ""
     print(
         f"{len(cohort.results)} of {len(sources)} patients predicted{kept}, {len(cohort.failures)} failed;"
         f" summary in {options.output / SUMMARY}, report in {options.output / PAGE}"
@@ -86,18 +81,21 @@ def evaluate(options: Namespace) -> int:
     if options.predictions and (options.model or options.derived_mask):
         raise DeepDoseError("--predictions goes without --model and --derived-mask")
     if options.predictions:
-        predict, label = given_predictions(options.predictions), f"predictions in {options.predictions}"
+        predict = given_predictions(options.predictions)
+        label = f"predictions in {options.predictions}"
     else:
         predictor = Predictor(
             open_model(options.model), options.device, options.single_pass, parse_gantry_angles(options.gantry_angles)
         )
-        predict, label = model_predictions(predictor), _evaluated_label(predictor)
+        predict = model_predictions(predictor)
+        label = predictor.model.label + (", single pass" if predictor.single_pass else "")
     progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
     result = evaluate_patients(options.patients, predict, label, progress)
     _print_evaluation(result)
     if options.derived_mask:
         masks = compare_derived_masks(options.patients, predictor, progress)
-        given, derived = (mean(getattr(one, key) for one in masks) for key in ("given", "derived"))
+        given = mean(one.given for one in masks)
+        derived = mean(one.derived for one in masks)
         print(
             f"inside the common mask: {given:.4f} Gy with the given masks, {derived:.4f} Gy with derived ones"
             f" ({derived - given:+.4f} Gy)"
@@ -106,10 +104,6 @@ def evaluate(options: Namespace) -> int:
         with atomic_write(options.json) as file:
             file.write(json.dumps(result.to_dict(), indent=1).encode())
     return 0
-
-
-def _evaluated_label(predictor: Predictor) -> str:
-    return model_label(predictor.model) + (", single pass" if predictor.single_pass else "")
 
 
 def _print_evaluation(result: Evaluation) -> None:

@@ -16,6 +16,9 @@ from ..io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, rea
 from ..model.predictor import Predictor
 from .sources import CaseSource, find_cases
 
+Progress = Callable[[Sequence[CaseSource]], Iterable[CaseSource]]
+"""Goes through patients and may show how far it is."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -54,7 +57,7 @@ def evaluate(
     patients: str | Path,
     predict: Callable[[Path], np.ndarray],
     model: str,
-    progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = iter,
+    progress: Progress = iter,
 ) -> Evaluation:
     """Score `predict(patient folder)`, a (K, J, I) dose in Gy, for every patient of a folder.
 
@@ -83,7 +86,7 @@ class MaskComparison:
 
 
 def compare_derived_masks(
-    patients: str | Path, predictor: Predictor, progress: Callable[[Sequence[CaseSource]], Iterable[CaseSource]] = iter
+    patients: str | Path, predictor: Predictor, progress: Progress = iter
 ) -> list[MaskComparison]:
     """What a model loses where nobody knows the dose mask and it is derived from the CT and the targets."""
     comparisons = []

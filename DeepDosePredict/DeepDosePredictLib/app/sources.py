@@ -1,20 +1,34 @@
-"""Finding and reading cases of any kind that the program knows."""
+"""Finding and reading patients in every form that the program knows; the forms stand in one table, FORMS."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import CaseError
 from ..io.dicom.index import RtStudy, find_studies, has_dicom
-from ..io.nrrd_case import is_compact_case, read_dose_on_grid, read_nrrd_case
+from ..io.dicom.study import read_study
+from ..io.dicom.write_dose import write_predicted_dose
+from ..io.nrrd_case import (
+    COMPACT_FILES,
+    SLICER_FILES,
+    is_compact_case,
+    is_slicer_case,
+    read_dose_on_grid,
+    read_nrrd_case,
+)
+from ..io.openkbp import FILES as OPENKBP_FILES
 from ..io.openkbp import is_openkbp, read_openkbp
 from ..io.openkbp import read_dose as read_openkbp_dose
+from ..io.openkbp import write_dose as write_openkbp_dose
 from ..patient.case import Case
 
-CT, SEGMENTATION, DOSE = "ct.nrrd", "segmentation.seg.nrrd", "dose.nrrd"
+GivenRoles = Mapping[str, str | Sequence[str]]
+"""{role: structure name or list of names}, as a user states it."""
 
 
 @dataclass(frozen=True)
@@ -24,56 +38,141 @@ class CaseSource:
     Attributes:
         name: of the patient, safe as the name of a folder.
         folder: with the patient's files; several DICOM studies may share one.
-        kind: "openkbp", "compact", "scene", "dicom", or "" where a folder is none of these.
-        study: which files of the folder, for "dicom".
+        form: of the data; None where a folder holds no patient.
+        study: which files of the folder, for DICOM.
     """
 
     name: str
     folder: Path
-    kind: str
+    form: InputForm | None
     study: RtStudy | None = None
 
-    def read(self, roles: Mapping | None = None, dose: Path | None = None) -> Case:
+    def read(self, roles: GivenRoles | None = None, dose: Path | None = None) -> Case:
         """Read the patient; CaseError names the file and what is wrong.
 
         Args:
-            roles: {role: structure name or list of names} where names do not settle which structure is which; only
-                for "scene" and "dicom", whose structures are named freely.
-            dose: reference dose instead of the folder's own. Of "scene" and "dicom" it is resampled, for the others
+            roles: where names do not settle which structure is which; only for forms with free names.
+            dose: reference dose instead of the folder's own. For forms with free names it is resampled, for the others
                 it must lie on the case's grid (.nrrd, or .csv in OpenKBP form).
         """
-        if self.kind == "scene":
-            return _read_scene(self.folder, roles, dose)
+        if self.form is None:
+            raise CaseError(f"{self.folder}: no patient here; expected {_either(FORMS)}")
+        if roles is not None and not self.form.free_names:
+            raise CaseError(f"{self.folder}: roles go with {_either([form for form in FORMS if form.free_names])} only")
+        return self.form.read(self, roles, dose)
+
+    def files(self) -> list[Path]:
+        """All files that decide what is read, sorted."""
         if self.study is not None:
-            from ..io.dicom.study import read_study
-
-            return read_study(self.study, roles, dose)
-        if roles is not None:
-            raise CaseError(f"{self.folder}: roles go with DICOM, or with {CT} and {SEGMENTATION}, only")
-        if not self.kind:
-            raise CaseError(
-                f"{self.folder}: no patient here; expected an OpenKBP folder (ct.csv,"
-                f" possible_dose_mask.csv, ...), {CT} with {SEGMENTATION} or rois.nrrd, or DICOM files"
-            )
-        case = read_openkbp(self.folder) if self.kind == "openkbp" else read_nrrd_case(self.folder)
-        if dose is None:
-            return case
-        return replace(
-            case, dose=read_openkbp_dose(dose) if dose.suffix == ".csv" else read_dose_on_grid(dose, case.grid)
-        )
+            return sorted(self.study.files())
+        names = self.form.files if self.form else ()
+        return sorted(path for name in names if (path := self.folder / name).exists())
 
 
-def is_scene_case(folder: Path) -> bool:
-    """Whether a folder holds a CT and a segmentation as Slicer saves them."""
-    return (folder / SEGMENTATION).exists()
+@dataclass(frozen=True)
+class InputForm:
+    """A form in which a patient's data lies in a folder.
+
+    Attributes:
+        name: one word.
+        words: what such a folder holds, for messages.
+        recognises: whether a folder has this form, by what its files are called or by DICOM's magic bytes.
+        read: see `CaseSource.read`.
+        files: names that its files can have; none for DICOM, where references tell what belongs together.
+        free_names: whether structures are named freely, and prescriptions are what the clinic chose: roles can be given
+            for them, and other prescriptions than the model's are served with a warning.
+        dose_file: in which a predicted dose goes back in the same form; "" where dose.nrrd is that already.
+        write_dose: writes `dose_file`: path, (K, J, I) dose in Gy, case, model, and comments on how it was made.
+    """
+
+    name: str
+    words: str
+    recognises: Callable[[Path], bool]
+    read: Callable[[CaseSource, GivenRoles | None, Path | None], Case]
+    files: tuple[str, ...] = ()
+    free_names: bool = False
+    dose_file: str = ""
+    write_dose: Callable[[Path, np.ndarray, Case, str, str], None] | None = None
+
+
+def _read_openkbp(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
+    return _with_dose(read_openkbp(source.folder), dose)
+
+
+def _write_openkbp(path: Path, dose: np.ndarray, *_: object) -> None:
+    write_openkbp_dose(path, dose)
+
+
+def _read_compact(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
+    return _with_dose(read_nrrd_case(source.folder), dose)
+
+
+def _with_dose(case: Case, path: Path | None) -> Case:
+    if path is None:
+        return case
+    return replace(case, dose=read_openkbp_dose(path) if path.suffix == ".csv" else read_dose_on_grid(path, case.grid))
+
+
+def _read_slicer(source: CaseSource, roles: GivenRoles | None, dose: Path | None) -> Case:
+    try:
+        from ..mrml.files import readCaseFolder
+    except ModuleNotFoundError as error:
+        raise CaseError(
+            f"{source.folder}: reading a segmentation needs {error.name}; pip install slicer-core"
+        ) from error
+    return readCaseFolder(source.folder, roles, dose)
+
+
+def _is_dicom(folder: Path) -> bool:
+    """A folder whose subfolders are patients of other forms is no DICOM folder."""
+    children = [path for path in folder.iterdir() if path.is_dir()]
+    others = [form for form in FORMS if form != DICOM]
+    return not any(form.recognises(child) for form in others for child in children) and has_dicom(folder)
+
+
+def _read_dicom(source: CaseSource, roles: GivenRoles | None, dose: Path | None) -> Case:
+    if source.study is None:
+        raise CaseError(f"{source.folder}: no DICOM study was found here")
+    return read_study(source.study, roles, dose)
+
+
+OPENKBP = InputForm(
+    "openkbp",
+    "an OpenKBP folder (ct.csv, possible_dose_mask.csv, ...)",
+    is_openkbp,
+    _read_openkbp,
+    OPENKBP_FILES,
+    dose_file="dose.csv",
+    write_dose=_write_openkbp,
+)
+SLICER = InputForm(
+    "slicer", " with ".join(SLICER_FILES[:2]), is_slicer_case, _read_slicer, SLICER_FILES, free_names=True
+)
+COMPACT = InputForm("compact", " with ".join(COMPACT_FILES[:2]), is_compact_case, _read_compact, COMPACT_FILES)
+DICOM = InputForm(
+    "dicom",
+    "DICOM files",
+    _is_dicom,
+    _read_dicom,
+    free_names=True,
+    dose_file="dose.dcm",
+    write_dose=write_predicted_dose,
+)
+FORMS = (OPENKBP, SLICER, COMPACT, DICOM)
+"""In the order in which they are tried on a folder."""
+
+
+def _either(forms: Sequence[InputForm]) -> str:
+    *first, last = (form.words for form in forms)
+    return f"{', '.join(first)} or {last}"
 
 
 def is_case(folder: Path) -> bool:
-    return bool(_kind(folder))
+    return _form(folder) is not None
 
 
-def read_case(folder: str | Path, roles: Mapping | None = None, dose: Path | None = None) -> Case:
-    """Read a patient folder of any kind; CaseError if it is none, or several in DICOM. See `CaseSource.read`."""
+def read_case(folder: str | Path, roles: GivenRoles | None = None, dose: Path | None = None) -> Case:
+    """Read a patient folder of any form; CaseError if it is none, or several in DICOM. See `CaseSource.read`."""
     folder = Path(folder)
     if not folder.is_dir():
         raise CaseError(f"{folder}: no such folder")
@@ -97,38 +196,24 @@ def find_cases(inputs: Sequence[str | Path]) -> list[CaseSource]:
         if not path.is_dir():
             raise CaseError(f"{path}: no such folder")
         children = sorted((p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural)
-        if _kind(path) or not children:
+        if is_case(path) or not children:
             sources += _sources(path)
-        elif any(map(_kind, children)):
+        elif any(map(is_case, children)):
             sources += [source for child in children for source in _sources(child)]
         else:
             raise CaseError(f"{path}: neither a patient nor a folder of patients")
     return sources
 
 
-def _kind(folder: Path) -> str:
-    """See CaseSource; a folder whose subfolders are patients of other kinds is no DICOM folder."""
-    for kind, holds in (("openkbp", is_openkbp), ("scene", is_scene_case), ("compact", is_compact_case)):
-        if holds(folder):
-            return kind
-    children = [p for p in folder.iterdir() if p.is_dir()]
-    other = any(is_openkbp(p) or is_scene_case(p) or is_compact_case(p) for p in children)
-    return "dicom" if not other and has_dicom(folder) else ""
+def _form(folder: Path) -> InputForm | None:
+    return next((form for form in FORMS if form.recognises(folder)), None)
 
 
 def _sources(folder: Path) -> list[CaseSource]:
-    kind = _kind(folder)
-    if kind == "dicom":
-        return [CaseSource(study.name, folder, kind, study) for study in find_studies(folder)]
-    return [CaseSource(folder.resolve().name, folder, kind)]
-
-
-def _read_scene(folder: Path, roles: Mapping | None, dose: Path | None) -> Case:
-    try:
-        from ..mrml.files import readCaseFolder
-    except ModuleNotFoundError as error:
-        raise CaseError(f"{folder}: reading a segmentation needs {error.name}; pip install slicer-core") from error
-    return readCaseFolder(folder, roles, dose)
+    form = _form(folder)
+    if form == DICOM:
+        return [CaseSource(study.name, folder, form, study) for study in find_studies(folder)]
+    return [CaseSource(folder.resolve().name, folder, form)]
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -23,7 +23,8 @@ from .atomic import atomic_path
 from .nrrd_file import read_nrrd
 
 CT, ROI_MASK, SEGMENTATION, DOSE = "ct.nrrd", "rois.nrrd", "segmentation.seg.nrrd", "dose.nrrd"
-"""Files of a patient's folder: the compact form has ROI_MASK, the form that Slicer saves SEGMENTATION."""
+COMPACT_FILES, SLICER_FILES = (CT, ROI_MASK, DOSE), (CT, SEGMENTATION, DOSE)
+"""What a patient's folder holds in the compact form, and as Slicer saves it."""
 ROI_NAMES_KEY = "DeepDosePredict_ROINames"
 
 

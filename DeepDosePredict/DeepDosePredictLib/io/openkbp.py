@@ -16,6 +16,7 @@ from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK, ROIS
 from .atomic import atomic_write
 
+FILES = tuple(f"{name}.csv" for name in ("ct", DOSE_MASK, "voxel_dimensions", "dose", *ROIS))
 N_VOXELS = int(np.prod(GRID))
 MAX_BYTES = 2**27  # twice what a value for every voxel takes
 CT_OFFSET = 1000  # CT files hold HU + 1000

@@ -109,6 +109,10 @@ class Model:
     sha256: str
     planner: Planner | None = None
 
+    @property
+    def label(self) -> str:
+        return f"{self.contract.name} {self.contract.version}"
+
 
 def save_model(path: str | Path, network: DeepDoseNet, contract: Contract, planner: Planner | None = None) -> None:
     """Write a network's weights, and its planner's, in half precision with its contract."""

@@ -66,7 +66,7 @@ class Predictor:
         self.channels = model.contract.channels
         if gantry_angles is not None:
             if not self.channels.gantry_angles:
-                raise ModelError(f"model {model.contract.name} {model.contract.version} takes no gantry angles")
+                raise ModelError(f"model {model.label} takes no gantry angles")
             self.channels = replace(self.channels, gantry_angles=gantry_angles)
         self.single_pass = model.contract.single_pass if single_pass is None else single_pass
         self._move_to(select_device(device))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import slicer
 
-from ..app.sources import CT, DOSE, SEGMENTATION
 from ..errors import CaseError, DeepDoseError
+from ..io.nrrd_case import CT, DOSE, SEGMENTATION
 from ..io.nrrd_file import read_nrrd
 from ..patient.case import Case
 from .case_from_nodes import caseFromNodes

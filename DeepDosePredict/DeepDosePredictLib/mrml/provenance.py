@@ -12,9 +12,9 @@ from .inputs import Inputs, segmentNames
 
 def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[str, str]:
     """{key: value} about model, inputs, settings and warnings of a prediction."""
-    contract, names = predictor.model.contract, segmentNames(inputs.segmentationNode)
+    names = segmentNames(inputs.segmentationNode)
     return {
-        "Model": f"{contract.name} {contract.version}",
+        "Model": predictor.model.label,
         "ModelSHA256": predictor.model.sha256,
         "Software": f"DeepDosePredict {__version__}",
         "CT": inputs.ctNode.GetName(),

@@ -87,6 +87,9 @@ class RtStudy:
     problem: str = ""
     notes: tuple[str, ...] = ()
 
+    def files(self) -> list[Path]:
+        return [*filter(None, (self.structures,)), *self.ct, *self.doses]
+
 
 def has_dicom(folder: Path) -> bool:
     return any(True for _ in dicom_files(folder))

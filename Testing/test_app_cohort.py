@@ -15,15 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from DeepDosePredictLib.app import cohort as batch
-from DeepDosePredictLib.app.sources import CaseSource, find_cases
+from DeepDosePredictLib.app import prediction, workers
+from DeepDosePredictLib.app.cohort import CohortSettings, check_outputs, finished_result, predict_cohort
+from DeepDosePredictLib.app.prediction import Job, Settings, result_key
+from DeepDosePredictLib.app.sources import COMPACT, CaseSource, find_cases
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.report.result import RESULT, Result, read_result
 from synthetic import make_case, make_model
 
-LIBRARY = Path(batch.__file__).parents[2]
+LIBRARY = Path(workers.__file__).parents[2]
 FILES = ["dose.nrrd", "dvh.csv", "metrics.csv", "report.html", "report.png", "result.json"]
 
 
@@ -94,7 +96,8 @@ def test_a_cohort_survives_ctrl_c_and_sigkill(tmp_path, compact, tiny_model):
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 130 and "what is finished is kept" in output and "Traceback" not in output
     assert all_gone(process.pid)
-    assert all(sorted(path.name for path in folder.iterdir()) == FILES for folder in out.iterdir() if folder.is_dir())
+    left = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in out.iterdir() if folder.is_dir()}
+    assert left == dict.fromkeys(left, FILES)
     stopped = finished(out)
     with (out / "summary.csv").open() as file:
         assert {row["patient"] for row in csv.DictReader(file)} <= stopped.keys()
@@ -143,25 +146,21 @@ class Wrong(CaseSource):
 def test_what_goes_wrong_stays_with_its_patient(tmp_path, compact, tiny_model, capfd):
     names = {"a": CaseSource, "b": Crashing, "c": Greedy, "d": Wrong, "e": CaseSource}
     cohort_of(compact, tmp_path / "cohort", list(names))
-    sources = [kind(name, tmp_path / "cohort" / name, "compact") for name, kind in names.items()]
+    sources = [kind(name, tmp_path / "cohort" / name, COMPACT) for name, kind in names.items()]
     told = []
-    cohort = batch.predict_cohort(
-        sources,
-        tmp_path / "out",
-        batch.Settings(tiny_model, "cpu"),
-        title="t",
-        n_workers=2,
-        report=lambda patient, error: told.append((patient, bool(error))),
+    settings = CohortSettings("t", Settings(tiny_model, "cpu"), n_workers=2)
+    cohort = predict_cohort(
+        sources, tmp_path / "out", settings, lambda patient, error: told.append((patient, bool(error)))
     )
     assert list(cohort.results) == ["a", "e"] and cohort.n_kept == 0
     assert cohort.failures == {
-        "b": batch.CRASHED,
+        "b": workers.CRASHED,
         "c": "not enough memory",
         "d": "unexpected RuntimeError: a fault of the program",
     }
     assert sorted(told) == [("a", False), ("b", True), ("c", True), ("d", True), ("e", False)]
     page = (tmp_path / "out" / "report.html").read_text()
-    assert batch.CRASHED in page and 'href="./a/report.html"' in page
+    assert workers.CRASHED in page and 'href="./a/report.html"' in page
     capfd.readouterr()
 
 
@@ -174,28 +173,33 @@ def result_of(folder: Path, key: str) -> Path:
     return folder
 
 
-def test_what_counts_as_finished(tmp_path, compact, tiny_model):
+def test_what_counts_as_finished(tmp_path, compact, tiny_model, monkeypatch):
     source = find_cases([cohort_of(compact, tmp_path / "cohort", ["p", "q"])])[0]
-    predictor = batch.Settings(tiny_model, "cpu").predictor()
-    key = batch.result_key(source, predictor)
-    job = batch.Job(source, result_of(tmp_path / "out", key), key)
-    assert batch._finished(job) and batch.result_key(source, predictor) == key
+    predictor = Settings(tiny_model, "cpu").predictor()
+    key = result_key(source, predictor)
+    job = Job(source, result_of(tmp_path / "out", key), key)
+    assert finished_result(job) and result_key(source, predictor) == key
     other_model = make_model(tmp_path / "tiny.safetensors", seed=1)
     changed = [
-        batch.result_key(source, batch.Settings(other_model, "cpu").predictor()),
-        batch.result_key(source, batch.Settings(tiny_model, "cpu", single_pass=False).predictor()),
-        batch.result_key(source, predictor, {"PTV70": "boost"}),
+        result_key(source, Settings(other_model, "cpu").predictor()),
+        result_key(source, Settings(tiny_model, "cpu", single_pass=False).predictor()),
+        result_key(source, predictor, {"PTV70": "boost"}),
     ]
+    (source.folder / "notes.txt").write_text("no input")
+    assert result_key(source, predictor) == key
+    with monkeypatch.context() as changing:
+        changing.setattr(prediction, "__version__", "0.0.1")
+        changed.append(result_key(source, predictor))
     os.utime(source.folder / "ct.nrrd", (1, 1))
-    changed.append(batch.result_key(source, predictor))
-    assert len({key, *changed}) == 5
-    assert not any(batch._finished(replace(job, key=other)) for other in changed)
+    changed.append(result_key(source, predictor))
+    assert len({key, *changed}) == 6
+    assert not any(finished_result(replace(job, key=other)) for other in changed)
     (job.output / "dose.nrrd").write_bytes(b"dos")
-    assert not batch._finished(job)
+    assert not finished_result(job)
     with pytest.raises(CaseError, match=r"dose\.nrrd changed since"):
         read_result(job.output)
     (job.output / "dose.nrrd").unlink()
-    assert not batch._finished(job)
+    assert not finished_result(job)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"[" * 100_000, b'{"patient": 3}', b"\xff\xfe"])
@@ -217,27 +221,27 @@ def test_damaged_results_are_predicted_again(tmp_path, content):
 @pytest.mark.slow
 def test_a_finished_cohort_is_kept_until_told_otherwise(tmp_path, compact, tiny_model):
     sources = find_cases([cohort_of(compact, tmp_path / "cohort", ["p"])])
-    out, settings = tmp_path / "out", batch.Settings(tiny_model, "cpu")
-    batch.predict_cohort(sources, out, settings, title="t", n_workers=1)
+    out, settings = tmp_path / "out", CohortSettings("t", Settings(tiny_model, "cpu"), n_workers=1)
+    predict_cohort(sources, out, settings)
     before = finished(out)
-    assert batch.predict_cohort(sources, out, settings, title="t", n_workers=1).n_kept == 1 and finished(out) == before
-    again = batch.predict_cohort(sources, out, settings, title="t", n_workers=1, overwrite=True)
+    assert predict_cohort(sources, out, settings).n_kept == 1 and finished(out) == before
+    again = predict_cohort(sources, out, replace(settings, overwrite=True))
     assert again.n_kept == 0 and all(finished(out)[name] > when for name, when in before.items())
 
 
 def test_names_that_would_collide(tmp_path, tiny_model):
     for name in ("summary.csv", "report.html", ""):
         with pytest.raises(DeepDoseError, match="cannot have the name"):
-            batch.check_outputs([CaseSource(name, tmp_path / "a", "")], [tmp_path / "out" / (name or "x")])
+            check_outputs([CaseSource(name, tmp_path / "a", None)], [tmp_path / "out" / (name or "x")])
 
 
 def test_number_of_workers(monkeypatch):
     import torch
 
     cpu = torch.device("cpu")
-    monkeypatch.setattr(batch.os, "sched_getaffinity", lambda _: range(16), raising=False)
-    monkeypatch.setattr(batch, "_free_bytes", lambda: 100 * batch.BYTES_PER_JOB)
-    assert batch.default_workers(100, cpu) == 8 and batch.default_workers(3, cpu) == 3
-    assert batch.default_workers(100, torch.device("cuda")) == 1
-    monkeypatch.setattr(batch, "_free_bytes", lambda: batch.BYTES_PER_JOB // 2)
-    assert batch.default_workers(100, cpu) == 1
+    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: range(16), raising=False)
+    monkeypatch.setattr(workers, "_free_bytes", lambda: 100 * workers.BYTES_PER_JOB)
+    assert workers.default_workers(100, cpu) == 8 and workers.default_workers(3, cpu) == 3
+    assert workers.default_workers(100, torch.device("cuda")) == 1
+    monkeypatch.setattr(workers, "_free_bytes", lambda: workers.BYTES_PER_JOB // 2)
+    assert workers.default_workers(100, cpu) == 1
