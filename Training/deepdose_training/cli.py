@@ -13,13 +13,11 @@ from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.roles import read_roles
 from DeepDosePredictLib.model.channels import ChannelSpec
 
-from . import study_report
 from .combine import average_models, join_planners
 from .configuration import read_config
 from .dataset import NO_PLANS, Plans
 from .export import Release, export_checkpoint
 from .import_cohort import REPORT, import_cohort
-from .study import RESULTS, RUNS, Study, collect, run
 from .train import train
 from .train_planner import LeftOut, PlannerTraining, train_planner
 
@@ -234,6 +232,8 @@ def _study_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: argparse.Namespace) -> int:
+    from .study import RESULTS, Study, collect, run  # matplotlib takes long to load, in every process of a training
+
     study = Study.read(options.study)
     run(study)
     collect(study, RESULTS / study.name)
@@ -253,6 +253,9 @@ def _report_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from . import study_report
+    from .study import RESULTS, RUNS, Study
+
     print(study_report.report(options.name, RESULTS / options.name))
     if options.patients:
         path = RUNS / options.name / "patients.png"
