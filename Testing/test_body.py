@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from DeepDosePredictLib.geometry.body import derived_dose_mask, ends_near, find_body
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
