@@ -27,7 +27,7 @@ from DeepDosePredictLib.panel.readiness import readiness
 from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
 from DeepDosePredictLib.panel.structure_table import StructureTable
 from DeepDosePredictLib.panel.wrapped_label import WrappedLabel
-from DeepDosePredictLib.patient.structure_names import roles_to_json
+from DeepDosePredictLib.patient.roles import roles_to_json
 from DeepDosePredictLib.planner.gantry_angles import parse_gantry_angles
 
 
@@ -296,7 +296,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.ct,
             parameters.segmentation,
             parameters.referenceDose,
-            self.structures.roles,
+            self.structures.answers,
             self.models.key or None,
         )
 

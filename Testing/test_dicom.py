@@ -317,16 +317,28 @@ def test_names_that_do_not_settle_a_role_must_be_given(patient):
     with pytest.raises(DeepDoseError, match=r"PTV boost: its name states no dose.*--roles FILE"):
         read_case(patient)
     case = read_case(patient, {"PTV70": "PTV boost", "PTV56": "PTV_5600", "LeftParotid": "Parotid_L"})
-    assert set(case.rois.present()) == {"PTV70", "PTV56", "LeftParotid"}
+    assert set(case.rois.present()) == {"PTV70", "PTV56", "SpinalCord", "LeftParotid", "RightParotid"}
+    assert {use.contour: use.source for use in case.assignment.used} == {
+        "PTV boost": "user",
+        "PTV_5600": "user",
+        "SpinalCord": "name",
+        "Parotid_L": "user",
+        "Parotid_R": "name",
+    }
     with pytest.raises(DeepDoseError, match="no segment named 'PTV_7000'"):
         read_case(patient, {"PTV70": "PTV_7000"})
 
 
 def test_a_target_by_type_is_not_lost_for_its_name(patient):
     named(patient, "PTV_7000", "Boost")
-    with pytest.raises(CaseError, match="Boost is of type PTV"):
+    for roles in (None, {"PTV56": "PTV_5600"}):
+        with pytest.raises(CaseError, match="Boost: its name may be a target's"):
+            read_case(patient, roles)
+    assert read_case(patient, {"not_targets": ["Boost"]}).targets() == ("PTV56",)
+    named(patient, "Boost", "Region 3")
+    with pytest.raises(CaseError, match="Region 3: of type PTV"):
         read_case(patient)
-    assert read_case(patient, {"PTV56": "PTV_5600"}).targets() == ("PTV56",)
+    named(patient, "Region 3", "Boost")
     named(patient, "Boost", "zBoost")  # a help structure
     assert read_case(patient).targets() == ("PTV56",)
 

@@ -30,7 +30,7 @@ from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
 from DeepDosePredictLib.mrml.patients import Kinship
 from DeepDosePredictLib.mrml.results import Results, resultsOfCt
 from DeepDosePredictLib.patient.rois import OARS, is_target
-from DeepDosePredictLib.patient.structure_names import roles_of
+from DeepDosePredictLib.patient.roles import roles_of
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from mrml_scene import Scene, lps_grid, slicer, vtk
 
@@ -220,7 +220,7 @@ def test_what_names_do_not_settle_must_be_given(nodes, names, words):
 def test_roles_may_be_given_by_name(nodes, tiny_model):
     ct, segmentation, _ = nodes
     rename(segmentation, PTV70="boost", Larynx="Larynx_SG")
-    roles = {"PTV70": "boost", "PTV56": ["PTV56", "PTV63"], "Larynx": "Larynx_SG"}
+    roles = {"PTV70": "boost", "PTV56": ["PTV56", "PTV63"], "Larynx": "Larynx_SG", "Mandible": None}
     result = prediction.predictDose(ct, segmentation, roles=roles, model=str(tiny_model))
     assert any("not spared" in warning and "Mandible" in warning for warning in result.warnings)
     assert json.loads(dose_node.provenanceOf(result.doseNode)["Roles"])["PTV56"] == ["PTV56", "PTV63"]

@@ -11,7 +11,8 @@ from DeepDosePredictLib.panel.structure_rows import (
     set_level,
     structure_rows,
 )
-from DeepDosePredictLib.patient.structure_names import match_structures, roles_from_json, roles_to_json
+from DeepDosePredictLib.patient.roles import roles_from_json, roles_to_json
+from DeepDosePredictLib.patient.structure_names import match_structures
 
 
 def rows_of(names: list[str], edits: dict | None = None):

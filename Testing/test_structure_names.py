@@ -1,116 +1,84 @@
-"""Structure names: TG-263, OpenKBP and clinical names find their role; what is uncertain is asked."""
+"""Structure names: TG-263, OpenKBP and clinical names find their outcome; what is uncertain is asked."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.patient.rois import DOSE_MASK, OARS, PTVS
+from DeepDosePredictLib.patient import site_names
+from DeepDosePredictLib.patient.name_tokens import tokens_of
+from DeepDosePredictLib.patient.outcome import Outcome
+from DeepDosePredictLib.patient.rois import DOSE_MASK, EXTERNAL, OARS, PTVS
+from DeepDosePredictLib.patient.roles import check_answers, roles_from_json, roles_of, roles_to_json
+from DeepDosePredictLib.patient.stated_levels import stated_levels
 from DeepDosePredictLib.patient.structure_names import (
-    EXTERNAL,
-    check_roles,
+    Decision,
+    Evidence,
+    decisions,
     is_help_structure,
     match_structures,
-    roles_from_json,
-    roles_of,
-    roles_to_json,
-    stated_levels,
+    read_name,
 )
 
 ROLE_NAMES = (*OARS, *PTVS, EXTERNAL, DOSE_MASK)
+TABLE = Path(__file__).with_name("structure_names.md")
+
+
+def table() -> list[tuple[str, str, str]]:
+    """(name, type, outcome) of the rows of the table."""
+    rows = re.findall(r"^\| (.+?) \| *(\w*) *\| ([\w ./]+?) \|$", TABLE.read_text(encoding="utf-8"), re.MULTILINE)
+    return [row for row in rows if row != ("name", "type", "outcome")]
+
+
+def words(decision: Decision) -> str:
+    """A decision as the table has it."""
+    role = "/".join(decision.roles[:1] if decision.outcome is Outcome.POSSIBLE_TARGET else decision.roles)
+    return {
+        Outcome.TARGET: role,
+        Outcome.ORGAN: role,
+        Outcome.POSSIBLE_TARGET: f"ask {role}".strip(),
+        Outcome.POSSIBLE_ORGAN: f"ask {role}",
+        Outcome.HELP: "help",
+        Outcome.OTHER: "other",
+    }[decision.outcome]
+
+
+def outcome(name: str, kind: str = "") -> str:
+    """What becomes of a name; one made for planning stands beside targets of its levels, else these would be missed."""
+    levels = stated_levels(tokens_of(name)).levels if is_help_structure(name) else ()
+    others = {f"other {level:g}": f"PTV {level:g} Gy" for level in levels}
+    return words(decisions({**others, "this": name}, Evidence({"this": kind} if kind else {}))["this"])
+
+
+@pytest.fixture(autouse=True)
+def no_site_names(monkeypatch, tmp_path) -> Path:
+    """The user's own file must not decide tests."""
+    path = tmp_path / "site" / "StructureNames.json"
+    monkeypatch.setattr(site_names, "SITE_FILE", path)
+    return path
 
 
 def roles(*names: str) -> dict[str, tuple[str, ...]]:
     return roles_of(match_structures({name: name for name in names}))
 
 
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [
-        ("brain stem", "Brainstem"),
-        ("BS", "Brainstem"),
-        ("Tronc_Cerebral", "Brainstem"),
-        ("Spinal Cord", "SpinalCord"),
-        ("Cord", "SpinalCord"),
-        ("Parotid_R", "RightParotid"),
-        ("Rt_Parotid", "RightParotid"),
-        ("Right parotid", "RightParotid"),
-        ("Parotide_D", "RightParotid"),
-        ("PAROTID-L", "LeftParotid"),
-        ("Parotide_G", "LeftParotid"),
-        ("parotid_gland_left", "LeftParotid"),
-        ("Oesophagus", "Esophagus"),
-        ("Bone_Mandible", "Mandible"),
-        ("Jaw", "Mandible"),
-        ("BODY", "External"),
-        ("Skin", "External"),
-        ("PTV_7000", "PTV70"),
-        ("PTV70Gy", "PTV70"),
-        ("PTVp_7000", "PTV70"),
-        ("PTVn2_5600", "PTV56"),
-        ("ptv 63", "PTV63"),
-        ("PTV_54.12", "PTV54.12"),
-        ("PTV_59p4", "PTV59.4"),
-        ("PTV_6600cGy", "PTV66"),
-        ("PTV_7000-03", "PTV70"),
-    ],
-)
-def test_names_find_their_role(name, role):
-    assert roles(name) == {role: (name,)}
+@pytest.mark.parametrize(("name", "kind", "expected"), table())
+def test_every_name_of_the_table_has_its_outcome(name, kind, expected):
+    assert outcome(name, kind) == expected
+
+
+def test_the_table_holds_no_name_twice_and_enough():
+    names = [(name, kind) for name, kind, _ in table()]
+    assert sorted(names) == sorted(set(names)) and len(names) > 500
 
 
 def test_openkbp_names_are_all_known():
     assert roles(*ROLE_NAMES) == {name: (name,) for name in ROLE_NAMES}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "Brainstem_PRV03",
-        "z_Parotid_L",
-        "_Larynx",
-        "PTV_7000_Eval",
-        "Ring_PTV70",
-        "Parotid_L-PTV",
-        "PTV70-Parotid",
-        "PTV70_opt",
-        "Brainstem~",
-        "avoid_cord",
-        "Larynx crop",
-        "PTV70 no skin",
-        "CordPRV",
-        "Optic_Nrv_L",
-        "CTV_7000",
-        "GTVp",
-        "Chiasm",
-        "Submandibular",
-        "Parotids",
-        "Brain",
-    ],
-)
-def test_help_structures_and_other_organs_are_never_taken(name):
-    matches = match_structures({"1": name})
-    assert not roles_of(matches) and not any(match.candidates for match in matches)
-
-
-@pytest.mark.parametrize(
-    ("name", "role"),
-    [
-        ("Larynx_SG", "Larynx"),
-        ("Glottis", "Larynx"),
-        ("Esophagus_S", "Esophagus"),
-        ("Spinal Canal", "SpinalCord"),
-        ("PTV_High", "PTV70"),
-        ("PTV1", "PTV70"),
-        ("PTV_Low", "PTV56"),
-        ("PTV 60/54", "PTV54"),
-    ],
-)
-def test_what_is_near_is_asked(name, role):
-    match = next(match for match in match_structures({"1": name}) if match.candidates)
-    assert (match.role, match.segments, match.candidates) == (role, (), ("1",)) and match.note
 
 
 def test_two_segments_for_one_organ_are_asked_and_two_targets_of_one_level_united():
@@ -125,35 +93,34 @@ def test_targets_come_first_and_from_the_highest_level_down():
     assert rows == ["PTV66", "PTV60", "PTV54", *OARS, EXTERNAL]
 
 
-@pytest.mark.parametrize(
-    ("name", "levels"),
-    [
-        ("PTV70_35fx", [70.0]),
-        ("PTV2", []),
-        ("PTV_7000_66Gy", [66.0]),
-        ("PTV 5mm 63", [63.0]),
-        ("PTV_9999", []),
-        ("PTV", []),
-    ],
-)
-def test_numbers_in_target_names(name, levels):
-    assert stated_levels(name) == levels
+@pytest.mark.parametrize("name", ["PTV54_opt", "PTV54-PTV70", "zPTV54", "PTV54 old", "PTV 54 minus cord"])
+def test_a_level_that_only_a_help_structure_has_is_asked(name):
+    """Clinics also draw the low target only as what the high one leaves; without it there would be no dose."""
+    asked = decisions({"1": "PTV70", "2": name})["2"]
+    assert asked.outcome is Outcome.POSSIBLE_TARGET and asked.roles == ("PTV54",)
+    assert decisions({"1": "PTV70", "2": name, "3": "PTV_5400"})["2"].outcome is Outcome.HELP
+    assert decisions({"1": "PTV70", "2": "Ring PTV54"})["2"].outcome is Outcome.HELP
+
+
+def test_one_of_two_targets_with_a_date_is_asked():
+    found = decisions({"1": "PTV70", "2": "PTV70_20240312"})
+    assert found["1"].outcome is Outcome.TARGET and found["2"].outcome is Outcome.POSSIBLE_TARGET
 
 
 def test_roles_from_a_script_are_checked():
     names = {"s1": "PTV_7000", "s2": "Larynx", "s3": "twin", "s4": "twin"}
-    assert check_roles({"PTV70": "PTV_7000", "Larynx": ["s2"], "Mandible": None}, names) == {
-        "PTV70": ("s1",),
-        "Larynx": ("s2",),
-    }
-    for given_roles, words in (
+    answers = check_answers({"PTV70": "PTV_7000", "Larynx": ["s2"], "Mandible": None, "not_targets": ["s3"]}, names)
+    assert answers.roles == {"PTV70": ("s1",), "Larynx": ("s2",), "Mandible": ()} and answers.not_targets == ("s3",)
+    for given_roles, problem in (
         ({"Liver": "s2"}, "no role"),
         ({"Larynx": "liver"}, "no segment named 'liver'"),
+        ({"not_targets": ["liver"]}, "no segment named 'liver'"),
         ({"Larynx": "twin"}, "several segments"),
         ({"Larynx": "s2", "Mandible": "Larynx"}, "given for two roles"),
+        ({"PTV70": "s1", "not_targets": "s1"}, "given for two roles"),
     ):
-        with pytest.raises(DeepDoseError, match=words):
-            check_roles(given_roles, names)
+        with pytest.raises(DeepDoseError, match=problem):
+            check_answers(given_roles, names)
 
 
 @given(st.dictionaries(st.sampled_from(ROLE_NAMES), st.lists(st.text(max_size=8), max_size=3).map(tuple)))
@@ -167,8 +134,9 @@ def test_damaged_roles_are_an_error(text):
         roles_from_json(text)
 
 
-@given(st.text(max_size=20))
-def test_any_name_is_taken_without_error(name):
-    matches = match_structures({"1": name})
-    claimed = [match for match in matches if "1" in match.segments + match.candidates]
-    assert len(claimed) <= 1 and not (claimed and is_help_structure(name))
+@given(st.text(max_size=20) | st.from_regex(r"[PTVptvLRzx0-9 _.+-]{0,12}", fullmatch=True))
+def test_any_name_is_read_without_error(name):
+    found = read_name(name)
+    assert (found.outcome is Outcome.TARGET) <= (len(found.levels) == 1)
+    claimed = [match.role for match in match_structures({"1": name}) if "1" in match.segments + match.candidates]
+    assert len(claimed) <= 2 and bool(claimed) <= (found.outcome is not Outcome.OTHER)

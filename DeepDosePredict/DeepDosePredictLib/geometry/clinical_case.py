@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import CaseError
+from ..patient.assignment import Assignment, ContourUse
 from ..patient.case import DOSE_LIMIT_GY, Case
 from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
-from ..patient.rois import DOSE_MASK, OARS, is_target, mirrored_name, target_prescription
-from ..patient.structure_names import EXTERNAL
+from ..patient.rois import DOSE_MASK, EXTERNAL, OARS, is_target, mirrored_name, target_prescription
 from .body import derived_dose_mask, ends_near, find_body
 from .model_grid import beyond, model_grid
 from .shapes import Shape
@@ -22,7 +22,11 @@ COVERED = 0.5
 
 
 def clinical_case(
-    ct: Volume, structures: Mapping[str, Sequence[tuple[str, Shape]]], where: str, reference: Volume | None = None
+    ct: Volume,
+    structures: Mapping[str, Sequence[tuple[str, Shape]]],
+    where: str,
+    reference: Volume | None = None,
+    assignment: Assignment | None = None,
 ) -> Case:
     """Resample CT, structures and reference dose to the model grid.
 
@@ -35,6 +39,7 @@ def clinical_case(
         structures: {role: [(name, shape)]}, at least one target among them; those of one role are united.
         where: what the structures come from, for messages.
         reference: dose in Gy.
+        assignment: the account of all contours, which the case carries; None makes one of the structures.
 
     Raises:
         DeepDoseError: names the scan or structure that cannot be used and what to do.
@@ -65,7 +70,8 @@ def clinical_case(
     _check_sides(masks, warnings)
     dose = None if reference is None else _reference_dose(reference, grid, masks, warnings)
     rois = RoiMask.encode({role: mask for role, mask in masks.items() if role in OARS or is_target(role)})
-    return Case(ct.name, hu, rois, dose_mask, grid.spacing, dose, grid.origin, tuple(warnings))
+    account = _account(assignment, structures)
+    return Case(ct.name, hu, rois, dose_mask, grid.spacing, dose, grid.origin, tuple(warnings), account)
 
 
 def check_ct(ct: Volume) -> None:
@@ -102,6 +108,13 @@ def _without_empty(
     if not any(map(is_target, shapes)):
         raise CaseError(f"{where}: no PTV has any voxel; contour at least one PTV and give its prescription")
     return shapes
+
+
+def _account(assignment: Assignment | None, structures: Mapping[str, Sequence[tuple[str, Shape]]]) -> Assignment:
+    """The account of the contours, those that are empty left out."""
+    named = [(role, name, shape) for role, parts in structures.items() for name, shape in parts]
+    account = assignment or Assignment(tuple(ContourUse(name, name, role) for role, name, _ in named)).ordered()
+    return account.without({(role, name) for role, name, shape in named if not len(shape.corners())}, "it is empty")
 
 
 def _united(shapes: Sequence[Shape], grid: Grid) -> np.ndarray:

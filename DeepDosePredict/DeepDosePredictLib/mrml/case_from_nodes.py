@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from ..geometry.clinical_case import check_ct, check_reference_dose, clinical_case
+from ..patient.assignment import Assignment, Roles
 from ..patient.case import Case
-from ..patient.structure_names import Roles
 from .geometry import volumeOf
 from .segments import segmentShape
 
 
-def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None) -> Case:
+def caseFromNodes(
+    ctNode, segmentationNode, roles: Roles, referenceDoseNode=None, assignment: Assignment | None = None
+) -> Case:
     """Resample CT, structures and reference dose to the model grid; see `clinical_case`.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.
+        assignment: the account of all segments, which the case carries; None makes one of the roles.
 
     Raises:
         DeepDoseError: names the node or segment that cannot be used and what to do.
@@ -31,7 +34,7 @@ def caseFromNodes(ctNode, segmentationNode, roles: Roles, referenceDoseNode=None
         for role, segments in roles.items()
     }
     reference = None if referenceDoseNode is None else volumeOf(referenceDoseNode)
-    return clinical_case(volumeOf(ctNode), structures, segmentationNode.GetName(), reference)
+    return clinical_case(volumeOf(ctNode), structures, segmentationNode.GetName(), reference, assignment)
 
 
 def checkCt(ctNode) -> None:

@@ -16,8 +16,8 @@ from ..dvh.goals import Goal
 from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric
 from ..errors import DeepDoseError
 from ..io.atomic import atomic_path
+from ..patient.assignment import Roles
 from ..patient.rois import is_target
-from ..patient.structure_names import Roles
 from .dvh_result import OWN_PREFIX, DvhResult
 from .geometry import volumeGrid
 

@@ -10,8 +10,8 @@ import numpy as np
 from ..dvh.goals import Goal, read_goals
 from ..dvh.metrics import Metric, PatientScore, score_patient
 from ..patient.case import Case
-from ..patient.rois import DOSE_MASK
-from ..patient.structure_names import EXTERNAL, is_help_structure
+from ..patient.rois import DOSE_MASK, EXTERNAL
+from ..patient.structure_names import is_help_structure
 from ..resources import goals_path
 from .charts import dvhChart, runNodes
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows

@@ -13,7 +13,7 @@ from ..io.nrrd_case import CT, DOSE, SEGMENTATION
 from ..io.nrrd_file import read_nrrd
 from ..patient.case import Case
 from .case_from_nodes import caseFromNodes
-from .inputs import resolvedRoles
+from .inputs import assignSegments
 
 MAX_VALUES = 2**31
 """Voxels times layers that are read at most."""
@@ -43,11 +43,11 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: P
             scene, dosePath or folder / DOSE, "vtkMRMLScalarVolumeNode", slicer.vtkMRMLVolumeArchetypeStorageNode()
         )
     try:
-        resolved, notes = resolvedRoles(segmentation, roles)
-        case = caseFromNodes(ct, segmentation, resolved, dose)
+        assignment = assignSegments(segmentation, roles)
+        case = caseFromNodes(ct, segmentation, assignment.roles, dose, assignment)
     except DeepDoseError as error:
         raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
-    return replace(case, name=folder.resolve().name, notes=(*notes, *case.notes))
+    return replace(case, name=folder.resolve().name, notes=(*assignment.warnings(), *case.notes))
 
 
 def _read(scene, path: Path, nodeClass: str, storage):

@@ -10,7 +10,8 @@ import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import DeepDoseError
-from ..patient.structure_names import Roles, roles_to_json
+from ..patient.assignment import Roles
+from ..patient.roles import roles_to_json
 from .geometry import linearToWorld, volumeGrid
 from .segments import LabelmapShape, SurfaceShape, segmentShape
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from ..errors import DeepDoseError
 from ..model.installed import find_model
+from ..patient.assignment import Assignment, Roles
 from ..patient.rois import OARS, is_target, prescription
-from ..patient.structure_names import Match, Roles, match_structures, resolved_roles
+from ..patient.roles import assign
+from ..patient.structure_names import Match, match_structures
 from .geometry import linearToWorld, volumeGrid
 from .patients import mixtureWarnings
 
@@ -22,15 +24,24 @@ class Inputs:
     Attributes:
         ctNode, segmentationNode: MRML nodes.
         referenceDoseNode: or None.
-        roles: {role: segment IDs}, at least one target among them.
-        warnings: what to know before predicting, in words.
+        assignment: which segment is used as what, at least one as a target.
+        mixture: which nodes seem to belong to other patients, in words.
     """
 
     ctNode: object
     segmentationNode: object
     referenceDoseNode: object | None
-    roles: Roles
-    warnings: tuple[str, ...] = ()
+    assignment: Assignment
+    mixture: tuple[str, ...] = ()
+
+    @property
+    def roles(self) -> Roles:
+        return self.assignment.roles
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before predicting, in words."""
+        return (*self.mixture, *self.assignment.warnings())
 
     @property
     def nodes(self) -> list:
@@ -70,9 +81,8 @@ def checkedInputs(
     if referenceDoseNode is not None and referenceDoseNode == ctNode:
         raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
     linearToWorld(segmentationNode)
-    resolved, warnings = resolvedRoles(segmentationNode, roles)
     mixed = mixtureWarnings(ctNode, filter(None, (segmentationNode, referenceDoseNode)))
-    return Inputs(ctNode, segmentationNode, referenceDoseNode, resolved, (*mixed, *warnings))
+    return Inputs(ctNode, segmentationNode, referenceDoseNode, assignSegments(segmentationNode, roles), tuple(mixed))
 
 
 def segmentNames(segmentationNode) -> dict[str, str]:
@@ -87,9 +97,9 @@ def matchRoles(segmentationNode) -> list[Match]:
     return match_structures(segmentNames(segmentationNode))
 
 
-def resolvedRoles(segmentationNode, roles: Mapping | None) -> tuple[Roles, tuple[str, ...]]:
-    """Checked roles, matched by names if none are given, and what remained open."""
-    return resolved_roles(segmentNames(segmentationNode), roles, segmentationNode.GetName())
+def assignSegments(segmentationNode, roles: Mapping | None) -> Assignment:
+    """Which segment is used as what, by names and the roles given; see `patient.roles.assign`."""
+    return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName())
 
 
 def _roleWarnings(roles: Roles) -> list[str]:

@@ -60,8 +60,9 @@ def predictDose(
 
     Args:
         roles: {role: segment name, ID or a list of these}, with roles PTV70 (or any level), Brainstem, SpinalCord,
-            RightParotid, LeftParotid, Esophagus, Larynx, Mandible, External, possible_dose_mask. None matches by names
-            and refuses what a name does not settle.
+            RightParotid, LeftParotid, Esophagus, Larynx, Mandible, External, possible_dose_mask; None leaves one out.
+            They add to what names say. "not_targets" lists contours that are no targets: one that could be a target
+            is refused until one of both is said.
         model: name of an installed model or path of a model file; None takes the default.
         device: "auto", "cpu", "cuda" or "mps".
         singlePass: see `Predictor`; None takes the model's default.
@@ -82,7 +83,7 @@ def predictDose(
         raise DeepDoseError(problem)
     criteria = Criteria.of(goals, metrics)
     report(0.05, "Reading CT and structures")
-    case = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode)
+    case = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment)
     report(0.35, "Predicting the dose")
     predictor = predictorOf(model, device, singlePass, gantryAngles)
     prediction = predictor.predict(case, any_prescription=True)

@@ -6,7 +6,7 @@ import datetime
 
 from .. import RESEARCH_USE, __version__
 from ..patient.case import Case
-from ..patient.structure_names import roles_to_json
+from ..patient.roles import roles_to_json
 from .inputs import Inputs, segmentNames
 
 
@@ -19,6 +19,7 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "Software": f"DeepDosePredict {__version__}",
         "CT": inputs.ctNode.GetName(),
         "Segmentation": inputs.segmentationNode.GetName(),
+        "Assignment": "\n".join(case.assignment.lines()),
         "Roles": roles_to_json({role: [names[s] for s in segments] for role, segments in inputs.roles.items()}),
         "Prescription": f"{case.prescription:g} Gy",
         "SinglePass": "yes" if predictor.single_pass else "no",

@@ -35,6 +35,6 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
     except DeepDoseError as error:
         return str(error), ()
     check = checkInputs(
-        parameters.ct, parameters.segmentation, parameters.referenceDose, structures.roles, model or None
+        parameters.ct, parameters.segmentation, parameters.referenceDose, structures.answers, model or None
     )
     return check.problem, check.warnings

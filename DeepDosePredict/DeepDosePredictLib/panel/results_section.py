@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from ..mrml import comparison, isodose
 from ..mrml.results import FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
-from ..patient.structure_names import target_level
+from ..patient.rois import prescription
 from . import slice_views
 from .wrapped_label import WrappedLabel
 
@@ -102,7 +102,7 @@ class ResultsSection:
             parameters.dose = result.doseNode
             parameters.showDose, parameters.showDifference = True, False
         slice_views.show_layers(results.ctNode, results.doseNode)
-        targets = {role: target_level(role) for role in self._roles() if target_level(role) is not None}
+        targets = {role: prescription(role) for role in self._roles() if prescription(role) is not None}
         slice_views.jump_to(parameters.segmentation, self._roles()[max(targets, key=targets.get)][0])
         if parameters.showIsodose:
             self._on_isodose(True)
@@ -128,7 +128,7 @@ class ResultsSection:
     def _on_isodose(self, checked: bool) -> None:
         with slicer.util.tryWithErrorDisplay(_("The isodose lines cannot be shown."), waitCursor=True):
             if checked and self.results.isodoseNode is None:
-                levels = [level for level in map(target_level, self._roles()) if level is not None]
+                levels = [level for level in map(prescription, self._roles()) if level is not None]
                 model = isodose.isodoseModel(self.results.doseNode, isodose.isodoseLevels(max(levels)))
                 self.results.refer(ISODOSE, model)
             self._show_isodose()

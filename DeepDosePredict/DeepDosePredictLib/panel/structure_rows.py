@@ -6,7 +6,10 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..patient.structure_names import EXTERNAL, Match, Roles, target_level
+from ..patient.assignment import Roles
+from ..patient.rois import EXTERNAL, prescription
+from ..patient.roles import NOT_TARGETS
+from ..patient.structure_names import Match
 
 Edits = Roles
 """The user's answers: role -> segment IDs, () for "leave out"; IGNORED -> candidates for a target that are none."""
@@ -29,7 +32,7 @@ class StructureRow:
     """One model input.
 
     Attributes:
-        role: see patient.structure_names.Roles.
+        role: see patient.assignment.Roles.
         segments: IDs that are united for it; () for none.
         candidates: IDs that the user is asked about (and was asked about, where they are left out).
         state: CONFIRM while the user must still answer.
@@ -47,7 +50,7 @@ class StructureRow:
     @property
     def level(self) -> float | None:
         """Prescription of a target in Gy, None for other structures."""
-        return target_level(self.role)
+        return prescription(self.role)
 
 
 def known_edits(edits: Edits, segments: Sequence[str]) -> Edits:
@@ -57,20 +60,20 @@ def known_edits(edits: Edits, segments: Sequence[str]) -> Edits:
 
 def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]]) -> list[StructureRow]:
     """Rows in panel order: targets by falling level, then the others as matched."""
-    targets = [_matched_row(match, edits) for match in matches if target_level(match.role) is not None]
+    targets = [_matched_row(match, edits) for match in matches if prescription(match.role) is not None]
     certain = {match.role for match in matches if match.segments}
     targets += [
         StructureRow(role, ids, (), State.CHOSEN if ids else State.MISSING)
         for role, ids in edits.items()
-        if target_level(role) is not None and role not in certain
+        if prescription(role) is not None and role not in certain
     ]
     targets = [row for row in targets if not _is_moved(row, edits)]
-    others = [_matched_row(match, edits) for match in matches if target_level(match.role) is None]
+    others = [_matched_row(match, edits) for match in matches if prescription(match.role) is None]
     return [*sorted(targets, key=lambda row: -row.level), *others]
 
 
 def _matched_row(match: Match, edits: Edits) -> StructureRow:
-    is_question = target_level(match.role) is not None and not match.segments
+    is_question = prescription(match.role) is not None and not match.segments
     if is_question:
         ruled_out = set(match.candidates) <= set(edits.get(IGNORED, ()))
         return StructureRow(match.role, (), match.candidates, State.MISSING if ruled_out else State.CONFIRM, match.note)
@@ -89,7 +92,7 @@ def _is_moved(row: StructureRow, edits: Edits) -> bool:
     """Whether the segments of an empty target row now stand in the row of another prescription."""
     if row.segments:
         return False
-    elsewhere = {s for role, ids in edits.items() if target_level(role) is not None for s in ids}
+    elsewhere = {s for role, ids in edits.items() if prescription(role) is not None for s in ids}
     own = set(row.candidates or row.matched)
     return bool(own) and own <= elsewhere
 
@@ -97,6 +100,14 @@ def _is_moved(row: StructureRow, edits: Edits) -> bool:
 def roles_of_rows(rows: Sequence[StructureRow]) -> Roles:
     """What the model is fed with; unanswered questions are left out."""
     return {row.role: row.segments for row in rows if row.segments}
+
+
+def answers_of_rows(rows: Sequence[StructureRow]) -> Roles:
+    """All that the rows say: roles, () for an organ that is left out, and under NOT_TARGETS what is no target."""
+    used = {segment for row in rows for segment in row.segments}
+    asked = {segment for row in rows if row.level is not None for segment in (*row.candidates, *row.matched)}
+    organs = {row.role: row.segments for row in rows if row.level is None}
+    return {**roles_of_rows(rows), **organs, NOT_TARGETS: tuple(sorted(asked - used))}
 
 
 def choose(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, segments: tuple[str, ...]) -> Edits:
@@ -131,7 +142,7 @@ def set_level(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, lev
 
 def add_target(rows: Sequence[StructureRow], edits: Edits) -> Edits:
     """Answers with one more target, of the first usual prescription that is free."""
-    taken = {row.level for row in rows} | {target_level(role) for role in edits}  # an answer may hide its row
+    taken = {row.level for row in rows} | {prescription(role) for role in edits}  # an answer may hide its row
     level = next((level for level in USUAL_LEVELS_GY if level not in taken), max(USUAL_LEVELS_GY) + len(taken))
     return {**edits, f"PTV{level:g}": ()}
 

@@ -9,8 +9,11 @@ import qt
 from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
-from ..patient.rois import DOSE_MASK
-from ..patient.structure_names import EXTERNAL, LEVELS_GY, Match, Roles, roles_from_json
+from ..patient.assignment import Roles
+from ..patient.rois import DOSE_MASK, EXTERNAL
+from ..patient.roles import roles_from_json
+from ..patient.stated_levels import LEVELS_GY
+from ..patient.structure_names import Match
 from . import structure_rows
 from .structure_rows import Edits, State, StructureRow
 
@@ -93,6 +96,11 @@ class StructureTable:
     @property
     def roles(self) -> Roles:
         return structure_rows.roles_of_rows(self.rows)
+
+    @property
+    def answers(self) -> Roles:
+        """All that the table says, what is left out included, as roles for a prediction."""
+        return structure_rows.answers_of_rows(self.rows)
 
     @property
     def unanswered(self) -> list[str]:

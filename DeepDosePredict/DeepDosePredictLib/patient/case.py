@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from ..errors import CaseError
+from .assignment import Assignment
 from .grid import Box, Grid
 from .roi_mask import RoiMask
 from .rois import prescription
@@ -33,6 +34,7 @@ class Case:
         dose: (K, J, I) float32 reference dose in Gy, >= 0, or None where there is none.
         origin: (x, y, z) of the centre of voxel (0, 0, 0) in mm, LPS.
         notes: what the user should know about how the case was made, in words; predictions repeat it.
+        assignment: which contour is used as what, and what was left out and why; by default the ROIs as they are named.
         dicom: what a dose written as DICOM must refer to; passed on as it is, None where the case is not from DICOM.
     """
 
@@ -44,11 +46,14 @@ class Case:
     dose: np.ndarray | None = None
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)
     notes: tuple[str, ...] = ()
+    assignment: Assignment = field(default_factory=Assignment)
     dicom: Any = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.name))
         object.__setattr__(self, "origin", tuple(float(x) for x in self.origin))
+        if not self.assignment.uses:
+            object.__setattr__(self, "assignment", Assignment.of_rois(self.rois.present()))
         shape = self.ct.shape
         for what, array in (("structures", self.rois.bits), ("dose mask", self.dose_mask), ("dose", self.dose)):
             if array is not None and array.shape != shape:

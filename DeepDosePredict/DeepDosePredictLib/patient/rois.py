@@ -8,6 +8,7 @@ OARS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "
 PTVS = ("PTV56", "PTV63", "PTV70")
 ROIS = OARS + PTVS
 DOSE_MASK = "possible_dose_mask"
+EXTERNAL = "External"
 
 _PTV = re.compile(r"PTV_?(\d+(?:\.\d+)?)")
 _SIDES = {"Left": "Right", "Right": "Left"}

@@ -1,32 +1,59 @@
-"""Which contoured structure feeds which input of a model: TG-263 names, OpenKBP names and common synonyms.
+"""What each contour of a patient is: target, organ, help structure or a question, by its name and what else is known.
 
-What a name does not settle is left to the user: nothing is taken on a guess. Names and synonyms stand in
-Resources/StructureNames.json; targets follow TG-263's PTV rule (AAPM TG-263 report, 2018).
+Names follow TG-263 (AAPM report, 2018), OpenKBP and clinics' habits; the words stand in Resources/StructureNames.json.
+What a name does not settle is left to the user: nothing is taken on a guess, and nothing that could be a target is
+passed over.
 """
 
 from __future__ import annotations
 
-import functools
-import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
-from ..errors import DeepDoseError
-from .rois import DOSE_MASK, OARS, prescription
+from .name_tokens import tokens_of
+from .organ_names import read_organ
+from .outcome import NameReading, Outcome
+from .rois import DOSE_MASK, EXTERNAL, OARS, target_prescription
+from .site_names import SiteNames, read_site_names
+from .stated_levels import stated_levels
+from .target_names import read_possible_target, read_target
+from .vocabulary import vocabulary
 
-EXTERNAL = "External"
-Roles = dict[str, tuple[str, ...]]
-"""Role -> IDs of the segments that are united for it. Roles are "PTV70" and the like, OARS, EXTERNAL, DOSE_MASK."""
+BY_NAME, BY_USER, BY_SITE, BY_TYPE = "name", "user", "site's names", "RT ROI interpreted type"
+BY_PLAN, BY_DOSE = "RTPLAN dose reference", "reference dose"
+NOT_FOR_TARGETS = ("AVOIDANCE", "CONTROL", "BOLUS", "SUPPORT", "DOSE_REGION")
+_RANKED_GY = {"high": 70.0, "mid": 63.0, "low": 56.0}
 
-LEVELS_GY = (20.0, 90.0)
-_RANKED = {"high": 70.0, "mid": 63.0, "low": 56.0}
-# Help structures: optimisation (z..., _...), partial (~), margins, rings, evaluation copies; then differences (A-B).
-_HELP = re.compile(r"^[z_~]|~$|prv|ring|avoid|crop|couch|_eval|(?<![a-z])opt|\bno\b", re.IGNORECASE)
-_DIFFERENCE = re.compile(r"(?<=[a-z0-9)])\s*[-\\!]\s*[a-z(]", re.IGNORECASE)
-_NUMBER = re.compile(r"(\d+(?:[.p]\d+)?)\s*(cgy|gy|fx|f\b|mm)?", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of contours beside their names.
+
+    Attributes:
+        types: {ID: RT ROI interpreted type}.
+        planned: {ID: prescription in Gy that an RTPLAN's dose reference gives it}.
+        dose_level: prescription in Gy that the reference dose suggests for an ID, or None where it suggests none.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    planned: Mapping[str, float] = field(default_factory=dict)
+    dose_level: Callable[[str], float | None] = lambda segment: None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a contour is taken for.
+
+    Attributes:
+        roles: the role of TARGET and ORGAN; of the possible ones, what is suggested ("PTV70"; both sides of an organ).
+        source: of role and prescription, in words: `BY_NAME` and the like.
+        note: why it is asked, not used, or to be confirmed; "" where nothing is to be said.
+    """
+
+    outcome: Outcome
+    roles: tuple[str, ...] = ()
+    source: str = BY_NAME
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +61,7 @@ class Match:
     """What was found for one role.
 
     Attributes:
-        role: see `Roles`; of a target without a stated level, the level that its rank suggests.
+        role: "PTV70" and the like, an organ, EXTERNAL or DOSE_MASK; of a target without a sure level, a suggestion.
         segments: IDs that certainly are this structure; several are united.
         candidates: IDs that may be it; the user must be asked.
         note: why it must be asked, or what was done, in words.
@@ -46,201 +73,159 @@ class Match:
     note: str = ""
 
 
-def match_structures(names: Mapping[str, str]) -> list[Match]:
-    """Match segments, given as {ID: name}, to roles: targets from the highest level down, OARs, the body contour.
-
-    Every OAR and the body contour get a row, found or not; a dose mask only if there is one.
-    """
-    usable = {segment: name for segment, name in names.items() if not is_help_structure(name)}
-    matches = [_match(role, usable) for role in (*OARS, EXTERNAL, DOSE_MASK)]
-    return [*_targets(usable), *(match for match in matches if match.role != DOSE_MASK or match.segments)]
+def read_name(name: str, site: SiteNames | None = None) -> NameReading:
+    """What a name alone says; the site's own names come first."""
+    tokens = tokens_of(name)
+    if site is not None and (said := site.reading(name, stated_levels(tokens).levels)) is not None:
+        return said
+    if not tokens:
+        return NameReading(Outcome.OTHER)
+    if (target := read_target(tokens)) is not None:
+        return target
+    organ = read_organ(tokens)
+    if organ.outcome in (Outcome.ORGAN, Outcome.HELP):
+        return organ
+    return read_possible_target(tokens) or organ
 
 
 def is_help_structure(name: str) -> bool:
-    """Whether a name is that of a structure made for planning only: never used, whatever else it is called."""
-    known = any(normalised(name) in exact for exact, _ in structure_names().values())
-    return bool(_HELP.search(name.strip())) or (not known and bool(_DIFFERENCE.search(name)))
+    """Whether a name is that of a structure made for planning only."""
+    return read_name(name).outcome is Outcome.HELP
 
 
-def _match(role: str, names: Mapping[str, str]) -> Match:
-    exact, related = structure_names()[role]
-    found = tuple(segment for segment, name in names.items() if normalised(name) in exact)
-    if len(found) == 1:
-        return Match(role, found)
-    if found:
-        return Match(role, (), found, f"{' and '.join(names[s] for s in found)} may both be this structure")
-    near = {segment: related[normalised(name)] for segment, name in names.items() if normalised(name) in related}
-    note = "; ".join(f"{names[segment]}: {words}" for segment, words in near.items())
-    return Match(role, (), tuple(near), note)
-
-
-def _targets(names: Mapping[str, str]) -> list[Match]:
-    certain: dict[float, list[str]] = {}
-    asked: dict[float, list[str]] = {}
-    notes: dict[float, str] = {}
+def decisions(names: Mapping[str, str], evidence: Evidence | None = None) -> dict[str, Decision]:
+    """What each contour, given as {ID: name}, is taken for."""
+    evidence, site = evidence or Evidence(), read_site_names()
+    readings = {segment: read_name(name, site) for segment, name in names.items()}
+    found = {segment: _decision(segment, reading, evidence) for segment, reading in readings.items()}
     for segment, name in names.items():
-        if not name.strip().lower().startswith("ptv"):
-            continue
-        levels = stated_levels(name)
-        if len(levels) == 1:
-            certain.setdefault(levels[0], []).append(segment)
-            continue
-        rank = next((level for word, level in _RANKED.items() if word in name.lower()), max(_RANKED.values()))
-        level = levels[0] if levels else rank
-        asked.setdefault(level, []).append(segment)
-        notes[level] = f"{name}: its name states {'several doses' if levels else 'no dose'}; enter its prescription"
-    rows = []
-    for level in sorted({*certain, *asked}, reverse=True):
-        if level in certain:
-            together = " and ".join(names[s] for s in certain[level])
-            rows.append(
-                Match(
-                    f"PTV{level:g}",
-                    tuple(certain[level]),
-                    (),
-                    f"{together} are united" if len(certain[level]) > 1 else "",
-                )
-            )
-        rows += [Match(f"PTV{level:g}", (), (segment,), notes[level]) for segment in asked.get(level, [])]
-    return rows
+        if site.meaning(name):
+            found[segment] = replace(found[segment], source=BY_SITE)
+    _ask_about_other_days(found, readings)
+    _ask_for_missing_levels(found, readings)
+    _ask_about_twins(found, names)
+    _take_external_by_type(found, evidence)
+    return found
 
 
-def stated_levels(name: str) -> list[float]:
-    """Prescriptions in Gy that a target's name may state: "PTV_7000" and "PTV70" give [70], "PTV_High" gives [].
+def match_structures(names: Mapping[str, str], evidence: Evidence | None = None) -> list[Match]:
+    """Match contours, given as {ID: name}, to roles: targets from the highest level down, OARs, the body contour.
 
-    A number with a unit wins, then four digits (cGy), then two digits (Gy).
+    Every OAR and the body contour get a row, found or not; a dose mask only if there is one.
     """
-    found: dict[str, set[float]] = {"unit": set(), "cGy": set(), "Gy": set()}
-    for text, unit in _NUMBER.findall(name.strip()[3:]):
-        number, unit = float(text.lower().replace("p", ".")), unit.lower()
-        if unit in ("gy", "cgy"):
-            found["unit"].add(number / (100 if unit == "cgy" else 1))
-        elif not unit and re.fullmatch(r"\d{4}", text):
-            found["cGy"].add(number / 100)
-        elif not unit and re.fullmatch(r"\d{2}(?:[.p]\d+)?", text, re.IGNORECASE):
-            found["Gy"].add(number)
-    low, high = LEVELS_GY
-    for levels in found.values():
-        if plausible := sorted(level for level in levels if low <= level <= high):
-            return plausible
-    return []
-
-
-def normalised(name: str) -> str:
-    """A name without case, spaces and the characters _ - . for comparison."""
-    return re.sub(r"[\s_\-.]", "", name).lower()
-
-
-def target_level(role: str) -> float | None:
-    """Prescription in Gy of a target's role, None for other roles."""
-    return prescription(role)
-
-
-def roles_of(matches: Iterable[Match]) -> Roles:
-    """The matches that are certain."""
-    return {match.role: match.segments for match in matches if match.segments}
-
-
-def check_roles(roles: Mapping[str, Any], names: Mapping[str, str]) -> Roles:
-    """Roles as a script may give them, {role: ID or name or list of these}, as `Roles`.
-
-    DeepDoseError names an unknown role, a missing or twice-named segment, or a segment used for two roles.
-    """
-    result: Roles = {}
-    for role, given in roles.items():
-        if role not in (*OARS, EXTERNAL, DOSE_MASK) and target_level(role) is None:
-            raise DeepDoseError(
-                f"{role!r} is no role; known are PTV with its level (PTV70), {', '.join(OARS)},"
-                f" {EXTERNAL} and {DOSE_MASK}"
-            )
-        segments: tuple = (given,) if isinstance(given, str) else tuple(given or ())
-        if segments:
-            result[role] = tuple(_segment(text, names, role) for text in segments)
-    used = [segment for segments in result.values() for segment in segments]
-    if twice := sorted({names[segment] for segment in used if used.count(segment) > 1}):
-        raise DeepDoseError(f"{', '.join(twice)}: given for two roles; each structure can have only one")
-    return result
-
-
-def resolved_roles(
-    names: Mapping[str, str], roles: Mapping[str, object] | None, where: str
-) -> tuple[Roles, tuple[str, ...]]:
-    """Checked roles, matched by names if none are given, and in words what remained open.
-
-    DeepDoseError where a name does not settle which structure is a target or an organ, or where no target is left.
-
-    Args:
-        names: {ID: name}.
-        where: what the structures come from, for messages.
-    """
-    if not names:
-        raise DeepDoseError(f"{where}: it has no segments; contour the PTVs and organs first")
-    warnings: list[str] = []
-    if roles is None:
-        matches = match_structures(names)
-        for match in matches:
-            named = ", ".join(names[segment] for segment in match.candidates)
-            if match.candidates and prescription(match.role) is not None:
-                raise DeepDoseError(f"{match.note}; give its role, for instance roles={{'{match.role}': '{named}'}}")
-            if len(match.candidates) > 1:
-                raise DeepDoseError(f"{where}: {match.role} may be {named}; give roles={{'{match.role}': ...}}")
-            if match.candidates:
-                warnings.append(f"{match.role}: {named} was not taken for it ({match.note})")
-            elif match.note:
-                warnings.append(match.note)
-        roles = roles_of(matches)
-    roles = check_roles(roles, names)
-    if not any(prescription(role) is not None for role in roles):
-        raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
-    return roles, tuple(warnings)
-
-
-def _segment(text: str, names: Mapping[str, str], role: str) -> str:
-    if text in names:
-        return text
-    found = [segment for segment, name in names.items() if name == text]
-    if len(found) != 1:
-        problem = "there are several segments" if found else "there is no segment"
-        raise DeepDoseError(f"{role}: {problem} named {text!r}; the segments are {', '.join(names.values()) or 'none'}")
-    return found[0]
-
-
-def roles_to_json(roles: Mapping[str, Iterable[str]]) -> str:
-    return json.dumps({role: list(segments) for role, segments in roles.items()})
-
-
-def roles_from_json(text: str) -> Roles:
-    """DeepDoseError if the text is not what `roles_to_json` writes."""
-    try:
-        content = json.loads(text) if text else {}
-        return {str(role): tuple(map(str, segments)) for role, segments in content.items()}
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise DeepDoseError(f"the structure roles are damaged ({error}); match the structures again") from error
+    found = decisions(names, evidence)
+    others = [_organ_match(role, found, names) for role in (*OARS, EXTERNAL, DOSE_MASK)]
+    return [*_target_matches(found, names), *(match for match in others if match.role != DOSE_MASK or match.segments)]
 
 
 def tg263_name(role: str) -> str:
     """TG-263 primary name of an organ or the body contour; the role itself where there is none."""
-    return _table()[role]["tg263"] or role
+    return vocabulary().tg263.get(role, role)
 
 
-@functools.cache
-def structure_names() -> dict[str, tuple[frozenset[str], dict[str, str]]]:
-    """{role: (normalised names, {normalised related name: what it is})}."""
-    return {
-        role: (
-            frozenset(map(normalised, (role, entry["tg263"] or role, *entry["names"]))),
-            {normalised(name): words for name, words in entry["related"].items()},
-        )
-        for role, entry in _table().items()
-    }
+def suggested_level(levels: Iterable[float], name: str) -> float:
+    """Prescription to offer for a target: what its name may state, else by its rank, else the highest."""
+    ranks = (token.kind.value for token in tokens_of(name) if hasattr(token, "kind"))
+    ranked = (_RANKED_GY[rank] for rank in ranks if rank in _RANKED_GY)
+    return next(iter(levels), None) or next(ranked, _RANKED_GY["high"])
 
 
-@functools.cache
-def _table() -> dict[str, dict]:
-    here = Path(__file__).resolve()
-    folders = (here.parents[1] / "Resources", here.parents[2] / "Resources")
-    path = next((f / "StructureNames.json" for f in folders if (f / "StructureNames.json").is_file()), folders[1])
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["structures"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DeepDoseError(f"{path}: the table of structure names cannot be read ({error}); install again") from error
+def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decision:
+    kind, planned = evidence.types.get(segment, "").upper(), evidence.planned.get(segment)
+    targets = tuple(f"PTV{level:g}" for level in reading.levels)
+    if reading.outcome is Outcome.TARGET:
+        if kind in NOT_FOR_TARGETS:
+            return Decision(Outcome.POSSIBLE_TARGET, targets, note=f"a target by its name, but of type {kind}")
+        note, level = "", reading.levels[0]
+        if planned is not None and abs(planned - level) > 0.01 * planned:
+            note = f"the RTPLAN prescribes {planned:g} Gy to it, its name states {level:g} Gy, which was taken"
+        return Decision(Outcome.TARGET, targets, note=note)
+    if reading.outcome is Outcome.HELP:
+        if planned is None:
+            return Decision(Outcome.HELP, note=reading.note)
+        note = f"{reading.note}, but the RTPLAN prescribes {planned:g} Gy to it"
+        return Decision(Outcome.POSSIBLE_TARGET, (f"PTV{planned:g}",), BY_PLAN, note)
+    if planned is not None:
+        return Decision(Outcome.TARGET, (f"PTV{planned:g}",), BY_PLAN)
+    if reading.outcome is Outcome.POSSIBLE_TARGET:
+        return _open_target(segment, reading, targets, evidence)
+    if kind == "PTV":
+        return Decision(Outcome.POSSIBLE_TARGET, source=BY_TYPE, note="of type PTV, but its name does not say so")
+    return Decision(reading.outcome, reading.roles, note=reading.note)
+
+
+def _open_target(segment: str, reading: NameReading, targets: tuple[str, ...], evidence: Evidence) -> Decision:
+    """A target where only its prescription is open and the reference dose tells it; else a question."""
+    level = evidence.dose_level(segment) if reading.no_level else None
+    if level is not None and (not targets or f"PTV{level:g}" in targets):
+        note = f"{reading.note}; the reference dose suggests {level:g} Gy, which was taken: confirm it"
+        return Decision(Outcome.TARGET, (f"PTV{level:g}",), BY_DOSE, note)
+    return Decision(Outcome.POSSIBLE_TARGET, targets, note=reading.note)
+
+
+def _ask_about_other_days(found: dict[str, Decision], readings: Mapping[str, NameReading]) -> None:
+    """Of targets of one level, those with a date in their names may be versions."""
+    for segment, reading in readings.items():
+        same = [s for s, d in found.items() if d.outcome is Outcome.TARGET and d.roles == found[segment].roles]
+        if reading.dated and segment in same and len(same) > 1:
+            note = "its name has a date, and there is another target of its prescription"
+            found[segment] = Decision(Outcome.POSSIBLE_TARGET, found[segment].roles, note=note)
+
+
+def _ask_for_missing_levels(found: dict[str, Decision], readings: Mapping[str, NameReading]) -> None:
+    """A target changed for planning (PTV54_opt, PTV54-PTV70) may be all that there is of its level."""
+    taken = {role for decision in found.values() if decision.outcome in _TARGETS for role in decision.roles}
+    for segment, reading in readings.items():
+        role = f"PTV{reading.levels[0]:g}" if reading.levels else ""
+        if found[segment].outcome is Outcome.HELP and reading.derived and role and role not in taken:
+            note = f"{reading.note}, but there is no other target of {reading.levels[0]:g} Gy"
+            found[segment] = Decision(Outcome.POSSIBLE_TARGET, (role,), note=note)
+
+
+def _ask_about_twins(found: dict[str, Decision], names: Mapping[str, str]) -> None:
+    """Two contours that a name makes the same organ are both asked."""
+    for role in (*OARS, EXTERNAL, DOSE_MASK):
+        same = [segment for segment, one in found.items() if one.outcome is Outcome.ORGAN and one.roles == (role,)]
+        if len(same) > 1:
+            note = f"{' and '.join(names[segment] for segment in same)} may both be this structure"
+            found |= {segment: Decision(Outcome.POSSIBLE_ORGAN, (role,), note=note) for segment in same}
+
+
+def _take_external_by_type(found: dict[str, Decision], evidence: Evidence) -> None:
+    bodies = [segment for segment, kind in evidence.types.items() if kind.upper() == "EXTERNAL" and segment in found]
+    named = any(EXTERNAL in one.roles and one.outcome is Outcome.ORGAN for one in found.values())
+    if len(bodies) == 1 and not named and found[bodies[0]].outcome not in _TARGETS:
+        found[bodies[0]] = Decision(Outcome.ORGAN, (EXTERNAL,), BY_TYPE)
+
+
+_TARGETS = (Outcome.TARGET, Outcome.POSSIBLE_TARGET)
+
+
+def _organ_match(role: str, found: Mapping[str, Decision], names: Mapping[str, str]) -> Match:
+    sure = tuple(s for s, one in found.items() if one.outcome is Outcome.ORGAN and role in one.roles)
+    if sure:
+        return Match(role, sure)
+    asked = tuple(s for s, one in found.items() if one.outcome is Outcome.POSSIBLE_ORGAN and role in one.roles)
+    notes = dict.fromkeys(f"{names[s]}: {found[s].note}" for s in asked)
+    return Match(role, (), asked, "; ".join(notes))
+
+
+def _target_matches(found: Mapping[str, Decision], names: Mapping[str, str]) -> list[Match]:
+    certain: dict[float, list[str]] = {}
+    asked: dict[float, list[str]] = {}
+    for segment, one in found.items():
+        if one.outcome is Outcome.TARGET:
+            certain.setdefault(target_prescription(one.roles[0]), []).append(segment)
+        elif one.outcome is Outcome.POSSIBLE_TARGET:
+            level = suggested_level(map(target_prescription, one.roles), names[segment])
+            asked.setdefault(level, []).append(segment)
+    rows = []
+    for level in sorted({*certain, *asked}, reverse=True):
+        role = f"PTV{level:g}"
+        if level in certain:
+            notes = [found[segment].note for segment in certain[level] if found[segment].note]
+            together = " and ".join(names[segment] for segment in certain[level])
+            notes += [f"{together} are united"] if len(certain[level]) > 1 else []
+            rows.append(Match(role, tuple(certain[level]), (), "; ".join(notes)))
+        rows += [Match(role, (), (s,), f"{names[s]}: {found[s].note}") for s in asked.get(level, [])]
+    return rows

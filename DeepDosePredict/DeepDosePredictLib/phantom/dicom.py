@@ -10,8 +10,8 @@ from ..geometry.body import find_body
 from ..geometry.volume import Volume, reslice
 from ..io.dicom.write_study import write_study
 from ..patient.case import dose_box
-from ..patient.rois import prescription
-from ..patient.structure_names import EXTERNAL, tg263_name
+from ..patient.rois import EXTERNAL, prescription
+from ..patient.structure_names import tg263_name
 from .anatomy import head_and_neck_phantom
 
 FINER = 4

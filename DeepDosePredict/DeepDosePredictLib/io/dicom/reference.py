@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ...patient.structure_names import Roles
+from ...patient.assignment import Roles
 from .files import text
 
 if TYPE_CHECKING:

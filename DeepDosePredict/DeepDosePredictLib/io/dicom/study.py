@@ -10,8 +10,10 @@ from ...errors import CaseError, DeepDoseError
 from ...geometry.clinical_case import clinical_case
 from ...geometry.contours import contours_to_labelmap
 from ...geometry.shapes import LabelmapShape
+from ...patient.assignment import Assignment
 from ...patient.case import Case
-from ...patient.structure_names import EXTERNAL, Roles, is_help_structure, resolved_roles
+from ...patient.roles import assign
+from ...patient.structure_names import Evidence
 from .ct import read_ct
 from .files import reading, text
 from .index import RtStudy
@@ -33,39 +35,24 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
     if study.problem or study.structures is None:
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
-    resolved, notes = _roles(structures, roles)
+    assignment = _assignment(structures, roles)
     ct, first = read_ct(study.ct)
     with reading(study.ct[0]):
-        frame, refer_to = text(first, "FrameOfReferenceUID"), DicomReference.of(first, structures.uid, resolved)
+        frame, refer_to = text(first, "FrameOfReferenceUID"), DicomReference.of(first, structures.uid, assignment.roles)
     parts = {
-        role: [(structures.names[n], _shape(structures, n, frame)) for n in rois] for role, rois in resolved.items()
+        role: [(structures.names[n], _shape(structures, n, frame)) for n in rois]
+        for role, rois in assignment.roles.items()
     }
     reference = _dose(study, dose, frame)
-    case = clinical_case(ct, parts, str(study.structures), reference.volume if reference else None)
-    return replace(case, name=study.name, notes=(*study.notes, *notes, *case.notes), dicom=refer_to)
+    case = clinical_case(ct, parts, str(study.structures), reference.volume if reference else None, assignment)
+    return replace(case, name=study.name, notes=(*study.notes, *assignment.warnings(), *case.notes), dicom=refer_to)
 
 
-def _roles(structures: StructureSet, given: Mapping | None) -> tuple[Roles, tuple[str, ...]]:
-    """Roles by names or as given; by names, the interpreted types also tell the body contour and forgotten targets."""
+def _assignment(structures: StructureSet, given: Mapping | None) -> Assignment:
     try:
-        roles, notes = resolved_roles(structures.names, given, str(structures.path))
+        return assign(structures.names, given, str(structures.path), Evidence(structures.types))
     except DeepDoseError as error:
         raise CaseError(f"{error}; on the command line, with --roles FILE") from error
-    if given is not None:
-        return roles, notes
-    free = {n: kind for n, kind in structures.types.items() if not any(n in numbers for numbers in roles.values())}
-    targets = [
-        structures.names[n] for n, kind in free.items() if kind == "PTV" and not is_help_structure(structures.names[n])
-    ]
-    if targets:
-        raise CaseError(
-            f"{structures.path}: {', '.join(targets)} is of type PTV, but its name states no prescription;"
-            " give the roles with --roles FILE"
-        )
-    bodies = tuple(n for n, kind in structures.types.items() if kind == "EXTERNAL")
-    if EXTERNAL not in roles and len(bodies) == 1 and bodies[0] in free:
-        roles = {**roles, EXTERNAL: bodies}
-    return roles, notes
 
 
 def _shape(structures: StructureSet, number: str, frame: str) -> LabelmapShape:

@@ -12,8 +12,7 @@ import numpy as np
 from ...geometry.outlines import outlines
 from ...geometry.volume import Volume
 from ...patient.case import Case
-from ...patient.rois import DOSE_MASK, is_target
-from ...patient.structure_names import EXTERNAL
+from ...patient.rois import DOSE_MASK, EXTERNAL, is_target
 from .sop_classes import CT_IMAGE, RT_DOSE, RT_PLAN, RT_STRUCTURES
 from .writing import (
     dose_elements,
