@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
@@ -115,8 +116,9 @@ class TrainingConfig:
     validate_every: int = 1
     precision: str = "auto"
 
-    def to_dict(self) -> dict:
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """Of plain values, as a file holds them."""
+        return json.loads(json.dumps(asdict(self)))
 
 
 _NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig, "affine": AffineConfig}

@@ -25,6 +25,7 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.channels import ChannelSpec, rough_plan
 from DeepDosePredictLib.model.model_file import load_planner, planner_hash
 from DeepDosePredictLib.patient.case import Case, dose_box
+from DeepDosePredictLib.patient.grid import Box
 from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.planner.planner import Planner, untrained_planner
@@ -64,19 +65,16 @@ class Plans:
         return held_out or [cls.of(config)]
 
     @cached_property
-    def planner(self) -> Planner | None:
-        if not self.gantry_angles:
-            return None
+    def planner(self) -> Planner:
         return load_planner(self.file) if self.file else untrained_planner()
 
     @cached_property
     def kind(self) -> str:
         """Name of the folder in a cache."""
         angles = "".join(f"-{angle:g}" for angle in self.gantry_angles)
-        weights = planner_hash(self.planner) if angles and self.file else ""
-        return f"v{CACHE_VERSION}{angles}" + (f"-{weights}" if weights else "")
+        return f"v{CACHE_VERSION}{angles}" + (f"-{planner_hash(self.planner)}" if angles and self.file else "")
 
-    def dose(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+    def dose(self, case: Case, box: Box) -> np.ndarray:
         """The plan's dose inside a box, zero where there is no plan."""
         if not self.gantry_angles:
             return np.zeros(case.ct[box].shape, np.float32)

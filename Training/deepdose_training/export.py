@@ -50,5 +50,5 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, re
         f" mirroring {config.mirror}; seed {config.seed}",
         validation=dict(release.validation),
     )
-    save_model(output, module.network, contract, Plans.of(config).planner)
+    save_model(output, module.network, contract, Plans.of(config).planner if config.gantry_angles else None)
     return output

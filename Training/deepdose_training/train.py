@@ -94,7 +94,7 @@ def train(
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "config.yaml").write_text(yaml.safe_dump(_plain(config.to_dict()), sort_keys=False), encoding="utf-8")
+        (run / "config.yaml").write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
     if init and not (resume and last.exists()):
         start_from(module, init)
     # weights_only: a checkpoint of ours holds tensors and plain values; nothing else is ever unpickled.
@@ -119,36 +119,12 @@ def _module_and_data(
 
 
 def start_from(module: DoseModule, path: Path) -> None:
-    """Copy a model file's weights into the module; DeepDoseError where they do not fit.
-
-    Channels that the model does not have start with weights of zero, so that its dose is the same at first.
-    """
+    """Copy a model file's weights into the module; DeepDoseError where they do not fit."""
     model = load_model(path)
     theirs, ours = model.contract.channels, module.spec
-    same = (theirs.hu_window, theirs.prescription) == (ours.hu_window, ours.prescription)
-    if not (same and set(theirs.names) <= set(ours.names)):
+    if (theirs.names, theirs.hu_window, theirs.prescription) != (ours.names, ours.hu_window, ours.prescription):
         raise DeepDoseError(f"{path}: its channels are {theirs}, the configuration's {ours}")
-    weights, new = model.network.state_dict(), module.network.state_dict()
-    places = [ours.names.index(name) for name in theirs.names]
-    for name in ("stem.0.weight", "full_resolution.0.weight"):
-        if name in weights and name in new:
-            weights[name] = _with_channels(weights[name], new[name], places)
     try:
-        module.network.load_state_dict(weights)
+        module.network.load_state_dict(model.network.state_dict())
     except RuntimeError as error:
         raise DeepDoseError(f"{path}: its network differs from the configuration's: {error}") from error
-
-
-def _with_channels(weights: torch.Tensor, new: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
-    """A convolution's weights for more input channels; those of a model's file come last and go to `places`."""
-    before = weights.shape[1] - len(places)
-    wide = torch.zeros(weights.shape[0], new.shape[1], *weights.shape[2:])
-    wide[:, :before] = weights[:, :before]
-    wide[:, [before + place for place in places]] = weights[:, before:]
-    return wide
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
