@@ -28,10 +28,11 @@ def small_structures() -> dict[str, np.ndarray]:
 
 
 def write_small_patient(folder: Path, patient: str = "small", dose: bool = True, **more: np.ndarray) -> Path:
-    """CT of a cylinder of water, structures (`more` of them by name), and a dose on a coarser, smaller grid."""
+    """CT of a cylinder of water with a spine, structures (`more` by name), a dose on a coarser, smaller grid."""
     body = np.broadcast_to(ball(SHAPE[1:], (32, 32), 22), SHAPE)
     texture = np.random.default_rng(0).integers(-20, 20, SHAPE)
     ct = np.where(body, 40 + texture, -1000).astype(np.int16)
+    ct[np.broadcast_to(ball(SHAPE[1:], (44, 32), 4) & ~ball(SHAPE[1:], (44, 32), 2), SHAPE)] = 700
     k, j, i = np.ogrid[:10, :20, :20]
     gray = np.clip(75 - 2.5 * np.sqrt((k - 4) ** 2 + (j - 9) ** 2 + (i - 9) ** 2), 0, None).astype(np.float32)
     place = Grid.lps_aligned(gray.shape, (6.0, 6.0, 6.0), (ORIGIN[0] + 70, ORIGIN[1] + 64, ORIGIN[2] + 9))

@@ -27,7 +27,7 @@ def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] 
     """A ball-shaped patient of 28 voxels in diameter in the middle of the grid.
 
     PTVs are nested balls made disjoint; the cord is a rod that leaves the dose mask and its box; the larynx and the
-    esophagus are not contoured; left and right parotid differ.
+    esophagus are not contoured; left and right parotid differ. The mandible is bone, all else is soft.
     """
     rng = np.random.default_rng(seed)
     k, j, i = ((n - 1) / 2 for n in shape)
@@ -53,8 +53,9 @@ def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] 
     }
     grids = np.ogrid[tuple(slice(n) for n in shape)]
     distance = np.sqrt(sum((g - c) ** 2 for g, c in zip(grids, (k, j, i), strict=True)))
-    dose = np.clip(74 - 4 * distance + rng.normal(0, 0.5, shape), 0.05, 76) * mask
+    dose = np.clip(75 - 0.2 * distance**2 + rng.normal(0, 0.5, shape), 0.05, 76) * mask
     ct = np.where(mask, rng.integers(-50, 80, shape), -1000).astype(np.int16)
+    ct[masks["Mandible"]] += 700
     spacing = (2.5, 3.906, 3.906)
     dose = dose.round(3).astype(np.float32)
     return Case(name, ct, RoiMask.encode({roi: masks[roi] for roi in ROIS}), mask, spacing, dose)

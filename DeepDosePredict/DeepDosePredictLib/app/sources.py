@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CaseError
+from ..geometry.case_check import with_reference
 from ..io.dicom.index import RtStudy, find_studies, has_dicom
 from ..io.dicom.study import read_study
 from ..io.dicom.write_dose import write_predicted_dose
@@ -96,7 +97,7 @@ class InputForm:
 
 
 def _read_openkbp(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
-    return _with_dose(read_openkbp(source.folder), dose)
+    return _with_dose(read_openkbp(source.folder, own_dose=dose is None), dose)
 
 
 def _write_openkbp(path: Path, dose: np.ndarray, *_: object) -> None:
@@ -104,13 +105,14 @@ def _write_openkbp(path: Path, dose: np.ndarray, *_: object) -> None:
 
 
 def _read_compact(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
-    return _with_dose(read_nrrd_case(source.folder), dose)
+    return _with_dose(read_nrrd_case(source.folder, own_dose=dose is None), dose)
 
 
 def _with_dose(case: Case, path: Path | None) -> Case:
     if path is None:
         return case
-    return replace(case, dose=read_openkbp_dose(path) if path.suffix == ".csv" else read_dose_on_grid(path, case.grid))
+    dose = read_openkbp_dose(path) if path.suffix == ".csv" else read_dose_on_grid(path, case.grid)
+    return with_reference(case, dose)
 
 
 def _read_slicer(source: CaseSource, roles: GivenRoles | None, dose: Path | None) -> Case:

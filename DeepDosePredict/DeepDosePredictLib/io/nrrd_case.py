@@ -15,6 +15,7 @@ import nrrd
 import numpy as np
 
 from ..errors import CaseError
+from ..geometry.case_check import checked
 from ..patient.case import Case, check_dose
 from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
@@ -46,23 +47,28 @@ def is_slicer_case(folder: Path) -> bool:
     return (folder / SEGMENTATION).exists()
 
 
-def read_nrrd_case(folder: str | Path) -> Case:
-    """Read ct.nrrd, rois.nrrd and, where it is there, dose.nrrd of a folder; CaseError names the file and its fault."""
+def read_nrrd_case(folder: str | Path, own_dose: bool = True) -> Case:
+    """Read ct.nrrd, rois.nrrd and, where it is there, dose.nrrd of a folder; CaseError names the file and its fault.
+
+    Args:
+        own_dose: whether the folder's dose.nrrd becomes the reference.
+    """
     folder = Path(folder)
     ct = read_volume(folder / CT)
     rois = read_volume(folder / ROI_MASK)
     _require_same_grid(rois.grid, ct.grid, folder / ROI_MASK)
     dose_path = folder / DOSE
     masks, names = _decode_rois(rois, folder / ROI_MASK)
-    return Case(
+    case = Case(
         name=folder.resolve().name,
         ct=_as_hu(ct.array, folder / CT),
         rois=RoiMask.encode({name: masks[name] for name in names if name != DOSE_MASK}),
         dose_mask=masks[DOSE_MASK],
         spacing=ct.grid.spacing,
-        dose=read_dose_on_grid(dose_path, ct.grid) if dose_path.exists() else None,
+        dose=read_dose_on_grid(dose_path, ct.grid) if own_dose and dose_path.exists() else None,
         origin=ct.grid.origin,
     )
+    return checked(case)
 
 
 def read_dose_on_grid(path: str | Path, grid: Grid) -> np.ndarray:

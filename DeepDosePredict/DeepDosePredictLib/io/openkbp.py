@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CaseError
+from ..geometry.case_check import checked
 from ..patient.case import GRID, Case, check_dose, check_spacing
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK, ROIS
@@ -37,8 +38,12 @@ def is_openkbp(folder: Path) -> bool:
     return any((folder / f"{name}.csv").exists() for name in ("ct", DOSE_MASK, "voxel_dimensions"))
 
 
-def read_openkbp(folder: str | Path) -> Case:
-    """Read a patient folder into a Case; raises CaseError naming the file and what is wrong with it."""
+def read_openkbp(folder: str | Path, own_dose: bool = True) -> Case:
+    """Read a patient folder into a Case; raises CaseError naming the file and what is wrong with it.
+
+    Args:
+        own_dose: whether the folder's dose.csv, where there is one, becomes the reference.
+    """
     folder = Path(folder)
     _require_folder(folder)
     ct = _read_values(folder / "ct.csv")
@@ -48,14 +53,15 @@ def read_openkbp(folder: str | Path) -> Case:
             f" OpenKBP CTs hold HU + 1000, from 0 to {CT_MAXIMUM}"
         )
     dose_path = folder / "dose.csv"
-    return Case(
+    case = Case(
         name=folder.resolve().name,
         ct=np.ascontiguousarray(to_case_axes(np.rint(ct) - CT_OFFSET), np.int16),
         rois=read_rois(folder),
         dose_mask=read_dose_mask(folder),
         spacing=read_spacing(folder),
-        dose=read_dose(dose_path).astype(np.float32) if dose_path.exists() else None,
+        dose=read_dose(dose_path).astype(np.float32) if own_dose and dose_path.exists() else None,
     )
+    return checked(case)
 
 
 def read_rois(folder: Path) -> RoiMask:
