@@ -33,7 +33,7 @@ def main(patient: str, output: str) -> None:
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
         print(f"against the reference dose: dose error {score.dose_error:.2f} Gy, DVH error {score.dvh_error:.2f} Gy")
 
-    write_dose(output, prediction.dose, case)
+    write_dose(output, prediction.dose, case.grid)
 
 
 if __name__ == "__main__":
