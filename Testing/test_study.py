@@ -11,7 +11,7 @@ from scipy import stats
 
 from deepdose_training import study, study_report, study_results
 from deepdose_training.study import Study
-from deepdose_training.study_results import WHOLE, Results
+from deepdose_training.study_results import WHOLE, StudyResults
 from DeepDosePredictLib.errors import DeepDoseError
 from synthetic import make_case, write_openkbp
 
@@ -83,7 +83,7 @@ def test_a_study_runs_once_and_is_reported(small_study, tmp_path):
     assert path.stat().st_size > 10_000
 
 
-def made_up(shift: float, seed: int = 0) -> Results:
+def made_up(shift: float, seed: int = 0) -> StudyResults:
     """Of twenty patients with a target and an organ, two seeds."""
     rng = np.random.default_rng(seed)
     metrics = ((WHOLE, "dose error"), ("PTV70", "D_95"), ("Larynx", "mean"))
@@ -94,7 +94,7 @@ def made_up(shift: float, seed: int = 0) -> Results:
         for metric in metrics
     ]
     goals = [(f"pt_{n:02}", "Larynx", "mean <= 44", n % 2 == 0, n % 4 == 0) for n in range(20)]
-    return Results.of(errors, goals)
+    return StudyResults.of(errors, goals)
 
 
 def test_errors_are_averaged_over_seeds_without_their_signs():
@@ -107,7 +107,7 @@ def test_errors_are_averaged_over_seeds_without_their_signs():
         ("b", "PTV70", "D_95", 4.0),
     ]
     second = [(*key, 1.0) for *key, _ in errors]
-    results = Results.of(
+    results = StudyResults.of(
         errors + second, [("a", "Larynx", "mean <= 44", True, False)] * 3 + [("b", "", "", True, True)]
     )
     assert results.patients == {"a": (2.0, (1.5 + 1 + 3.5) / 3), "b": (1.0, 2.5)}

@@ -28,7 +28,7 @@ from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.resources import goals_path
 
 from .configuration import read_config
-from .study_results import WHOLE, Results, write_results
+from .study_results import WHOLE, StudyResults, write_results
 from .train import train
 
 RUNS = Path("runs/studies")
@@ -159,7 +159,7 @@ def collect(study: Study, folder: Path) -> None:
     for variant in study.variants:
         own = [result for result in finished if result["variant"] == variant]
         if own:
-            results[variant] = Results.of(
+            results[variant] = StudyResults.of(
                 [row for result in own for row in result["errors"]], [row for result in own for row in result["goals"]]
             )
     write_results(folder, results)

@@ -22,7 +22,7 @@ from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.rois import OARS, PTVS
 
 from .study import Study, reference_dose
-from .study_results import Box, Results, read_results, read_rows
+from .study_results import Box, StudyResults, read_results, read_rows
 
 COLOURS = ("#3b6fb6", "#d9822b", "#3c9d6b", "#a4508b", "#7a7f87", "#b83b3b", "#c9a227", "#2aa6a6", "#d46a9f", "#6a4c93")
 STRUCTURES = dict(zip((*PTVS, *OARS), COLOURS, strict=True))
@@ -39,7 +39,7 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return result
 
 
-def score_table(results: Mapping[str, Results]) -> list[str]:
+def score_table(results: Mapping[str, StudyResults]) -> list[str]:
     """Dose and DVH score, the PTVs' part of the latter, and agreement with the reference on clinical goals."""
     lines = [
         "| variant | dose score [Gy] | DVH score [Gy] | PTV metrics [Gy] | OAR metrics [Gy] | goals met"
@@ -57,7 +57,7 @@ def score_table(results: Mapping[str, Results]) -> list[str]:
     return [*lines, f"\nThe reference doses meet {reference:.1%} of the goals of the head-and-neck template."]
 
 
-def structure_table(results: Mapping[str, Results]) -> list[str]:
+def structure_table(results: Mapping[str, StudyResults]) -> list[str]:
     """Mean absolute error of every metric of every structure."""
     known = set().union(*(own.structures for own in results.values()))
     lines = ["| structure | metric | patients | " + " | ".join(results) + " |", "|---|---|---|" + "---|" * len(results)]
@@ -69,11 +69,11 @@ def structure_table(results: Mapping[str, Results]) -> list[str]:
     return lines
 
 
-def wilcoxon_table(results: Mapping[str, Results]) -> list[str]:
+def wilcoxon_table(results: Mapping[str, StudyResults]) -> list[str]:
     """Wilcoxon signed-rank tests of all pairs of variants on the patients' dose and DVH errors, corrected together."""
     rows = []
     for a, b in combinations(results, 2):
-        for what, of in (("dose error", Results.dose_errors), ("DVH error", Results.dvh_errors)):
+        for what, of in (("dose error", StudyResults.dose_errors), ("DVH error", StudyResults.dvh_errors)):
             difference = of(results[b]) - of(results[a])
             rows.append((what, a, b, float(np.median(difference)), float(wilcoxon(difference).pvalue)))
     corrected = holm([row[-1] for row in rows])
@@ -126,7 +126,7 @@ def _by_seed(rows: Sequence[Mapping], variant: str, key: str) -> dict[str, dict[
     return seeds
 
 
-def draw_boxes(path: Path, results: Mapping[str, Results]) -> None:
+def draw_boxes(path: Path, results: Mapping[str, StudyResults]) -> None:
     """Box plots of the patients' dose and DVH errors and of the metric errors by kind."""
     figure = Figure((12, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, width_ratios=(1, 2.6))

@@ -25,7 +25,7 @@ Box = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """Of one variant; errors are absolute, in Gy, and averaged over the seeds.
 
     Attributes:
@@ -42,7 +42,7 @@ class Results:
     goals: Mapping[str, float]
 
     @classmethod
-    def of(cls, errors: Iterable[Sequence], goals: Iterable[Sequence]) -> Results:
+    def of(cls, errors: Iterable[Sequence], goals: Iterable[Sequence]) -> StudyResults:
         """Of the rows (patient, structure, metric, error) and (patient, structure, goal, met, met) of all seeds."""
         seeds = defaultdict(list)
         for *key, error in errors:
@@ -79,7 +79,7 @@ class Results:
         return sum(n * error for n, error in kept) / sum(n for n, _ in kept)
 
 
-def write_results(folder: Path, results: Mapping[str, Results]) -> None:
+def write_results(folder: Path, results: Mapping[str, StudyResults]) -> None:
     """Write the results of variants as patients.csv, structures.csv, boxes.csv and goals.csv."""
 
     def write(name: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
@@ -111,7 +111,7 @@ def _cell(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def read_results(folder: Path) -> dict[str, Results]:
+def read_results(folder: Path) -> dict[str, StudyResults]:
     """What `write_results` wrote: {variant: its results}."""
     patients: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
     structures: dict[str, dict[tuple[str, str], tuple[int, float]]] = defaultdict(dict)
@@ -124,7 +124,7 @@ def read_results(folder: Path) -> dict[str, Results]:
         box = {name: float(row[name]) for name in BOX}
         boxes[row["variant"]][row["kind"], row["metric"]] = box | {"fliers": [*map(float, row["fliers"].split())]}
     goals = {row["variant"]: {name: float(row[name]) for name in GOALS} for row in read_rows(folder / "goals.csv")}
-    return {v: Results(patients[v], structures[v], boxes[v], goals[v]) for v in patients}
+    return {v: StudyResults(patients[v], structures[v], boxes[v], goals[v]) for v in patients}
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ from ..phantom.dicom import write_phantom
 from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
 from .cohort import SUMMARY, CohortSettings, check_outputs, predict_cohort
-from .evaluation import Evaluation, compare_derived_masks, given_predictions, model_predictions
+from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
 from .prediction import Job, Settings, predict_patient, result_key
 from .sources import CaseSource, find_cases, is_case
@@ -106,7 +106,7 @@ def evaluate(options: Namespace) -> int:
     return 0
 
 
-def _print_evaluation(result: Evaluation) -> None:
+def _print_evaluation(result: CohortScores) -> None:
     content = result.to_dict()
     print(f"{'patient':<12} {'dose error':>10} {'DVH error':>10}   [Gy]")
     for score in result.scores:

@@ -21,7 +21,7 @@ Progress = Callable[[Sequence[CaseSource]], Iterable[CaseSource]]
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class CohortScores:
     """Scores of a cohort, in Gy; `seconds` is the whole run, `model` says what was scored."""
 
     scores: Sequence[PatientScore]
@@ -58,7 +58,7 @@ def evaluate(
     predict: Callable[[Path], np.ndarray],
     model: str,
     progress: Progress = iter,
-) -> Evaluation:
+) -> CohortScores:
     """Score `predict(patient folder)`, a (K, J, I) dose in Gy, for every patient of a folder.
 
     Everything is computed in float64 from the digits of the files. A patient that cannot be read stops the
@@ -73,7 +73,7 @@ def evaluate(
         scores.append(
             score_patient(folder.resolve().name, reference, predict(folder), rois, dose_mask, float(np.prod(spacing)))
         )
-    return Evaluation(scores, time.perf_counter() - start, model)
+    return CohortScores(scores, time.perf_counter() - start, model)
 
 
 @dataclass(frozen=True)

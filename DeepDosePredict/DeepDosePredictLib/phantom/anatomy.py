@@ -1,7 +1,7 @@
 """A made-up head-and-neck patient with a nine-field plan, for demonstrations and tests; no patient data went into it.
 
 Anatomy is drawn in mm: x to Left and y to Posterior from the middle of the grid, z to Superior from its lowest slice,
-with the sizes of an average adult. The dose comes from phantom_plan.
+with the sizes of an average adult. The dose comes from `plan`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .grid import MIDDLE, SPACING, distance
 from .plan import planned_dose
 
 MASK_MARGIN_MM = 25.0
-SHELL_MM = 8.0  # shapes know their distance this far outside
+SHELL_MM = 8.0  # body parts know their distance this far outside
 PTV_SKIN_MM, PTV_CORD_MM = 5.0, 8.0
 
 AIR, LUNG, FAT, BRAIN, MUSCLE, VESSEL, SPONGY, CORTICAL, TOOTH = -1000, -780, -95, 35, 55, 130, 320, 950, 1900
@@ -127,7 +127,7 @@ VERTEBRAE_Z = (8, 28, 47, 65, 82, 98, 115, 132, 150)  # T3 up to C2; the atlas h
 
 
 @dataclass(frozen=True)
-class Shape:
+class BodyPart:
     """Part of the grid around a body part: its slices and the approximate signed distance in mm, negative inside."""
 
     box: Box
@@ -160,7 +160,7 @@ def head_and_neck_phantom() -> Case:
     return Case("phantom", ct, rois, dose_mask, SPACING, dose)
 
 
-# Shapes
+# Body parts
 
 
 def _axes(box: Sequence[slice]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ def _box(low: Sequence[float], high: Sequence[float]) -> Box:
     )
 
 
-def _column(rows: Sequence[Sequence[float]], side: int = 1) -> Shape:
+def _column(rows: Sequence[Sequence[float]], side: int = 1) -> BodyPart:
     """Stack of axial superellipses, linear between rows (z, x, y, half-width, front[, back, exponent])."""
     table = np.array([(*row, row[4], 2.0) if len(row) == 5 else row for row in rows], np.float32)
     table[:, 1] *= side
@@ -189,19 +189,19 @@ def _column(rows: Sequence[Sequence[float]], side: int = 1) -> Shape:
     a, b = np.abs(xx - cx) / width, np.abs(yy - cy) / half
     radius = np.maximum((a**power + b**power) ** (1 / power), 1e-3)
     slope = np.hypot((a / radius) ** (power - 1) / width, (b / radius) ** (power - 1) / half)
-    return Shape(box, np.maximum((radius - 1) / np.maximum(slope, 1e-4), np.maximum(z[0] - zz, zz - z[-1])))
+    return BodyPart(box, np.maximum((radius - 1) / np.maximum(slope, 1e-4), np.maximum(z[0] - zz, zz - z[-1])))
 
 
-def _ellipsoid(x: float, y: float, z: float, rx: float, ry: float, rz: float) -> Shape:
+def _ellipsoid(x: float, y: float, z: float, rx: float, ry: float, rz: float) -> BodyPart:
     box = _box((x - rx, y - ry, z - rz), (x + rx, y + ry, z + rz))
     zz, yy, xx = _axes(box)
     a, b, c = (xx - x) / rx, (yy - y) / ry, (zz - z) / rz
     radius = np.sqrt(a * a + b * b + c * c)
     slope = np.sqrt((a / rx) ** 2 + (b / ry) ** 2 + (c / rz) ** 2)
-    return Shape(box, radius * (radius - 1) / np.maximum(slope, 1e-6))
+    return BodyPart(box, radius * (radius - 1) / np.maximum(slope, 1e-6))
 
 
-def _tube(points: Sequence[Sequence[float]], radii: tuple[float, float, float], side: int = 1) -> Shape:
+def _tube(points: Sequence[Sequence[float]], radii: tuple[float, float, float], side: int = 1) -> BodyPart:
     """Ellipsoid with half-axes `radii` (x, y, z) swept along the line through points (x, y, z)."""
     size = np.array(radii, np.float32)
     line = np.array(points, np.float32) * (side, 1, 1)
@@ -212,19 +212,19 @@ def _tube(points: Sequence[Sequence[float]], radii: tuple[float, float, float], 
         along = end - start
         t = np.clip((place - start) @ along / (along @ along), 0, 1)
         nearest = np.minimum(nearest, np.linalg.norm(place - start - t[..., None] * along, axis=-1))
-    return Shape(box, (nearest - 1) * size.min())
+    return BodyPart(box, (nearest - 1) * size.min())
 
 
-def _union(*shapes: Shape) -> Shape:
+def _union(*parts: BodyPart) -> BodyPart:
     box = tuple(
         slice(min(s.start for s in axis), max(s.stop for s in axis))
-        for axis in zip(*(shape.box for shape in shapes), strict=True)
+        for axis in zip(*(part.box for part in parts), strict=True)
     )
     depth = np.full([s.stop - s.start for s in box], 99, np.float32)
-    for shape in shapes:
-        inner = depth[tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(shape.box, box, strict=True))]
-        np.minimum(inner, shape.depth, out=inner)
-    return Shape(box, depth)
+    for part in parts:
+        inner = depth[tuple(slice(s.start - b.start, s.stop - b.start) for s, b in zip(part.box, box, strict=True))]
+        np.minimum(inner, part.depth, out=inner)
+    return BodyPart(box, depth)
 
 
 # Anatomy
@@ -264,7 +264,7 @@ def _anatomy() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     return np.rint(ct).astype(np.int16), body, {name: organs[name].mask() & body for name in OARS}
 
 
-def _organs() -> dict[str, Shape]:
+def _organs() -> dict[str, BodyPart]:
     """Shapes of the organs at risk; the body clips them."""
     canal = np.array(CANAL, float)
     cord = [(*row, 6.6, 5.6) for row in canal[:-1]] + [(181, *canal[-1, 1:], 7.5, 6.5)]
@@ -279,9 +279,9 @@ def _organs() -> dict[str, Shape]:
         *(_tube(((51, -16, 176), (49, -22, 190)), (3.5, 5, 4), side) for side in (-1, 1)),  # coronoid processes
     )
     right, left = parotids
-    shapes = (_column(BRAINSTEM), _column(cord), right, left, _column(ESOPHAGUS), _column(LARYNX), mandible)
+    parts = (_column(BRAINSTEM), _column(cord), right, left, _column(ESOPHAGUS), _column(LARYNX), mandible)
     names = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
-    return dict(zip(names, shapes, strict=True))
+    return dict(zip(names, parts, strict=True))
 
 
 def _paint_soft_tissue(ct: np.ndarray, body: np.ndarray) -> None:
@@ -332,9 +332,9 @@ def _paint_chest(ct: np.ndarray) -> None:
     _tube(((0, -20, 0), (0, -20, 10)), (16, 6, 6)).paint(ct, SPONGY)  # manubrium
 
 
-def _bone(ct: np.ndarray, shape: Shape, hu: float, marrow: float = 180) -> None:
-    shape.paint(ct, hu)
-    shape.paint(ct, marrow, shrink=3.5)
+def _bone(ct: np.ndarray, part: BodyPart, hu: float, marrow: float = 180) -> None:
+    part.paint(ct, hu)
+    part.paint(ct, marrow, shrink=3.5)
 
 
 def _paint_skull(ct: np.ndarray) -> None:
@@ -355,10 +355,10 @@ def _paint_skull(ct: np.ndarray) -> None:
     _column(((170, 0, 21, 13, 12), (196, 0, 19, 13, 13))).paint(ct, 15)  # foramen magnum
 
 
-def _above(shape: Shape, z0: float, tilt: float) -> Shape:
-    """What of a shape lies above the plane z = z0 + tilt * y."""
-    z, y, _ = _axes(shape.box)
-    return Shape(shape.box, np.maximum(shape.depth, z0 + tilt * y - z))
+def _above(part: BodyPart, z0: float, tilt: float) -> BodyPart:
+    """What of a body part lies above the plane z = z0 + tilt * y."""
+    z, y, _ = _axes(part.box)
+    return BodyPart(part.box, np.maximum(part.depth, z0 + tilt * y - z))
 
 
 def _paint_face(ct: np.ndarray) -> None:

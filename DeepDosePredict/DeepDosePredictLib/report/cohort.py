@@ -64,11 +64,9 @@ class Distribution:
 
 def scores(results: Sequence[Result]) -> list[Distribution]:
     """Dose errors and DVH errors of the patients with a reference dose; none if nobody has one."""
-    return [
-        distribution
-        for what, key in (("Dose error", "dose_error"), ("DVH error", "dvh_error"))
-        if len((distribution := _over(results, what, attrgetter(key))).values)
-    ]
+    errors = (("Dose error", "dose_error"), ("DVH error", "dvh_error"))
+    distributions = [_over(results, what, attrgetter(key)) for what, key in errors]
+    return [distribution for distribution in distributions if len(distribution.values)]
 
 
 def metrics(results: Sequence[Result]) -> list[Distribution]:

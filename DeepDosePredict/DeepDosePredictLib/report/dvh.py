@@ -17,7 +17,7 @@ from .page import (
     FAINT,
     INK,
     DrawnDose,
-    Structure,
+    DrawnStructure,
     add_axes,
     add_text,
     fill,
@@ -34,7 +34,7 @@ def draw_dvh(
     box: tuple[float, float, float, float],
     case: Case,
     doses: Sequence[DrawnDose],
-    structures: Sequence[Structure],
+    structures: Sequence[DrawnStructure],
 ) -> None:
     """Cumulative DVHs of all shown structures; the key of colours above them is that of the contours, too."""
     left, top, width, height = box
@@ -72,7 +72,9 @@ def draw_dvh(
     )
 
 
-def _draw_key(figure: Figure, box: tuple[float, float, float], structures: Sequence[Structure], n_columns: int) -> None:
+def _draw_key(
+    figure: Figure, box: tuple[float, float, float], structures: Sequence[DrawnStructure], n_columns: int
+) -> None:
     left, top, width = box
     for number, structure in enumerate(structures):
         x = left + number % n_columns * width / n_columns
@@ -86,7 +88,7 @@ def draw_table(
     box: tuple[float, float, float, float],
     case: Case,
     doses: Sequence[DrawnDose],
-    structures: Sequence[Structure],
+    structures: Sequence[DrawnStructure],
     n_left_out: int,
 ) -> None:
     """OpenKBP metrics of all shown structures, one line each; large differences stand out."""
@@ -114,7 +116,7 @@ def draw_table(
         add_text(figure, left, y - 8, note, 8.5, color=FAINT)
 
 
-def _metric_values(case: Case, doses: Sequence[DrawnDose], structure: Structure) -> list[tuple[str, list[float]]]:
+def _metric_values(case: Case, doses: Sequence[DrawnDose], structure: DrawnStructure) -> list[tuple[str, list[float]]]:
     """Label of each metric of a structure with its value in Gy in each dose."""
     return [
         (text, [Metric.parse(text).evaluate(dose.volume[structure.mask], case.voxel_volume_mm3) for dose in doses])

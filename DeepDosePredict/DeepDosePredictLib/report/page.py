@@ -39,7 +39,7 @@ MAX_ROWS = 32  # of the metrics table
 
 
 @dataclass(frozen=True)
-class Structure:
+class DrawnStructure:
     """A contoured structure: its colour and its (K, J, I) bool mask."""
 
     name: str
@@ -70,9 +70,11 @@ def structure_colours(names: Iterable[str]) -> dict[str, str]:
     return {name: COLOURS.get(name) or next(others) for name in names}
 
 
-def case_structures(case: Case) -> tuple[list[Structure], int]:
+def case_structures(case: Case) -> tuple[list[DrawnStructure], int]:
     names, n_left_out = shown_structures(case.rois.present())
-    return [Structure(name, colour, case.rois[name]) for name, colour in structure_colours(names).items()], n_left_out
+    return [
+        DrawnStructure(name, colour, case.rois[name]) for name, colour in structure_colours(names).items()
+    ], n_left_out
 
 
 def metrics_of(name: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from matplotlib.patheffects import withStroke
 
 from ..patient.case import Case
 from ..patient.rois import is_target
-from .page import DOSE_END, INK, DrawnDose, Structure, add_axes, add_text
+from .page import DOSE_END, INK, DrawnDose, DrawnStructure, add_axes, add_text
 
 ISODOSES = (20 / 70, 35 / 70, 50 / 70, 56 / 70, 63 / 70, 66.5 / 70, 1.0, 73.5 / 70)  # of the highest prescription
 WASH_FROM_GY, WASH_ALPHA = 5.0, 0.5
@@ -125,7 +125,7 @@ def draw_planes(
     figure: Figure,
     case: Case,
     rows: Sequence[PlaneRow],
-    structures: Sequence[Structure],
+    structures: Sequence[DrawnStructure],
     box: tuple[float, float, float, float],
 ) -> None:
     """One row of three planes for each PlaneRow, with row and column titles and colour bars to the right."""
@@ -172,7 +172,7 @@ def _view(case: Case, plane: Plane, aspect: float) -> tuple[np.ndarray, np.ndarr
     return centre, np.array((max(height, width / aspect), max(width, height * aspect)))
 
 
-def _draw_plane(axes: Axes, case: Case, row: PlaneRow, plane: Plane, structures: Sequence[Structure]) -> None:
+def _draw_plane(axes: Axes, case: Case, row: PlaneRow, plane: Plane, structures: Sequence[DrawnStructure]) -> None:
     """CT, colours, isodoses and contours of one slice; coordinates are mm from the first voxel."""
     axes.set(facecolor="black", xticks=(), yticks=())
     axes.spines[:].set_visible(False)
