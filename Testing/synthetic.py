@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from DeepDosePredictLib.io.openkbp import CT_OFFSET, from_case_axes, write_dose
-from DeepDosePredictLib.model.channels import ChannelSpec
-from DeepDosePredictLib.model.model_file import Contract, save_model
-from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.model.contract import ChannelSpec, Contract, NetworkConfig
+from DeepDosePredictLib.model.model_file import save_model
+from DeepDosePredictLib.model.network import DeepDoseNet
 from DeepDosePredictLib.patient.case import GRID, Case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
@@ -87,7 +87,7 @@ def make_model(
     *,
     seed: int = 0,
     single_pass: bool = True,
-    deliverable: float = 0.0,
+    deliverable_share: float = 0.0,
     spec: ChannelSpec | None = None,
     **network,
 ) -> Path:
@@ -96,7 +96,7 @@ def make_model(
     torch.manual_seed(seed)
     sizes = {"widths": (4, 4, 4), "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2} | network
     config = NetworkConfig(in_channels=len(spec.names), **sizes)
-    contract = Contract("tiny", "1", spec, config, single_pass=single_pass, deliverable=deliverable)
-    planner = Planner(preferences=1) if spec.gantry_angles else None
+    contract = Contract("tiny", "1", spec, config, single_pass=single_pass, deliverable_share=deliverable_share)
+    planner = Planner(bixel_factors=1) if spec.gantry_angles else None
     save_model(path, DeepDoseNet(config), contract, planner)
     return path

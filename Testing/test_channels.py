@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from DeepDosePredictLib.errors import ModelError
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, build_channels, target_slots
+from DeepDosePredictLib.model.channels import ChannelInputs, build_channels, target_slots
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.patient.roi_mask import RoiMask, to_tensor
 
 
-def channels_of(case, spec):
-    return build_channels(
+def inputs_of(case, **more):
+    return ChannelInputs(
         torch.from_numpy(case.ct)[None],
         to_tensor(case.rois.bits)[None],
         case.rois.names,
         torch.from_numpy(case.dose_mask)[None],
-        spec,
-    )[0].numpy()
+        **more,
+    )
+
+
+def channels_of(case, spec, slots=None):
+    return build_channels(inputs_of(case), spec, slots)[0].numpy()
 
 
 def test_each_channel(case):
@@ -32,20 +39,21 @@ def test_each_channel(case):
     assert not channels["roi/Larynx"].any()
 
 
-def test_spacing_and_beams_are_passed_on(case):
-    spec = ChannelSpec(("spacing/k", "beam_dose", "spacing/i"), gantry_angles=(0,))
-    beams = torch.rand(1, *case.shape)
-    channels = build_channels(
-        torch.from_numpy(case.ct)[None],
-        to_tensor(case.rois.bits)[None],
-        case.rois.names,
-        torch.from_numpy(case.dose_mask)[None],
-        spec,
-        spacing=torch.tensor([[3.0, 5, 5]]),
-        beams=beams,
-    )[0]
-    assert (channels[0] == 0.75).all() and (channels[2] == 1.25).all() and torch.equal(channels[1], beams[0])
+def test_spacing_and_plan_dose_are_passed_on(case):
+    spec = ChannelSpec(("spacing/k", "plan_dose", "spacing/i"), gantry_angles=(0,))
+    spacing, plan_dose = torch.tensor([[3.0, 5, 5]]), torch.rand(1, *case.shape)
+    channels = build_channels(inputs_of(case, spacing=spacing, plan_dose=plan_dose), spec)[0]
+    assert (channels[0] == 0.75).all() and (channels[2] == 1.25).all() and torch.equal(channels[1], plan_dose[0])
     assert spec.rois() == () and spec.mirrored() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("missing", ["spacing", "plan_dose"])
+def test_a_channel_that_is_not_given_is_named(case, missing):
+    spec = ChannelSpec(("spacing/k", "plan_dose"), gantry_angles=(0,))
+    given = {"spacing": torch.ones(1, 3), "plan_dose": torch.ones(1, *case.shape)}
+    del given[missing]
+    with pytest.raises(ModelError, match=f"input channel {missing}"):
+        build_channels(inputs_of(case, **given), spec)
 
 
 def test_order_and_window_are_the_models(case):
@@ -95,14 +103,7 @@ def test_other_prescriptions_keep_their_values_in_the_nearest_channels(case):
     names = {"PTV70": "PTV60", "PTV63": "PTV55", "PTV56": "PTV54"}
     rois = RoiMask.encode({names.get(roi, roi): case.rois[roi] for roi in case.rois})
     spec = ChannelSpec()
-    channels = build_channels(
-        torch.from_numpy(case.ct)[None],
-        to_tensor(rois.bits)[None],
-        rois.names,
-        torch.from_numpy(case.dose_mask)[None],
-        spec,
-        target_slots(tuple(names.values()), spec),
-    )[0].numpy()
+    channels = channels_of(replace(case, rois=rois), spec, target_slots(tuple(names.values()), spec))
     by_name = dict(zip(spec.names, channels, strict=True))
     np.testing.assert_allclose(by_name["ptv/PTV70"], case.rois["PTV70"])
     expected = case.rois["PTV63"] * (55 / 60) + case.rois["PTV56"] * (54 / 60)

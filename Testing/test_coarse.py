@@ -13,15 +13,15 @@ from deepdose_training.augment import Stretch, interpolated, stretched
 from deepdose_training.coarse import CoarseModule, CoarsePatient
 from deepdose_training.configuration import read_config
 from deepdose_training.dataset import CACHED_ROIS, Plans, Sample
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec
-from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec, NetworkConfig
+from DeepDosePredictLib.model.network import DeepDoseNet
 from DeepDosePredictLib.patient.roi_mask import decode
 from synthetic import make_case
 
 ANGLES = tuple(range(0, 360, 40))
-CHANNELS = (*DEFAULT_CHANNELS, "beam_dose", "spacing/k", "spacing/i")
+CHANNELS = (*DEFAULT_CHANNELS, "plan_dose", "spacing/k", "spacing/i")
 SPEC = ChannelSpec(CHANNELS, gantry_angles=ANGLES)
-BASE, MASK = CHANNELS.index("beam_dose"), CHANNELS.index("dose_mask")
+BASE, MASK = CHANNELS.index("plan_dose"), CHANNELS.index("dose_mask")
 
 
 def tiny(**changes) -> DeepDoseNet:
@@ -67,7 +67,7 @@ def test_averaged_patient(sample):
     block = tuple(slice(n, n + 2) for n in cell)
     expected = (sample.dose.numpy() * mask)[block].sum() / mask[block].sum()
     assert patient.dose[0][tuple(cell // 2)] == pytest.approx(float(expected), abs=0.02)
-    plan = float(sample.beams[block].float().mean())
+    plan = float(sample.plan_dose[block].float().mean())
     assert patient.channels[BASE][tuple(cell // 2)] == pytest.approx(plan, abs=1e-3)
     assert patient.channels[MASK][tuple(cell // 2)] == pytest.approx(mask[block].mean(), abs=1e-3)
     assert (patient.body[0] >= patient.channels[MASK]).all()
@@ -108,7 +108,7 @@ def test_a_stretched_patient_keeps_volumes_in_mm(sample):
     stretch = Stretch(7.0, 1.2, 1.1)
     result = stretched(sample, stretch)
     torch.testing.assert_close(result.spacing * torch.tensor([1.2, 1.1, 1.1]), sample.spacing)
-    for before, after in ((sample.dose, result.dose), (sample.beams.float(), result.beams.float())):
+    for before, after in ((sample.dose, result.dose), (sample.plan_dose.float(), result.plan_dose.float())):
         assert float(after.sum()) == pytest.approx(float(before.sum()) * stretch.volume, rel=0.05)
     for r, roi in enumerate(CACHED_ROIS):
         before, after = (float(decode(s.bits, r).sum() + s.outside[r]) for s in (sample, result))

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from clinical import rotation
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.geometry.model_grid import SPACING, model_grid
 from DeepDosePredictLib.geometry.model_grid import lps_grid as centred_grid
+from DeepDosePredictLib.geometry.model_grid import model_grid
 from DeepDosePredictLib.geometry.shapes import LabelmapShape
+from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
 from DeepDosePredictLib.geometry.volume import Volume, averaged
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
 from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
@@ -20,7 +21,8 @@ from DeepDosePredictLib.patient.grid import Grid, transformed
 from mrml_scene import lps_grid, oriented_image, slicer, vtk
 from synthetic import ball
 
-MODEL = centred_grid((128, 128, 128), SPACING, np.zeros(3))
+TRAINED = TrainedGrid()
+MODEL = centred_grid(TRAINED.shape, TRAINED.spacing, np.zeros(3))
 
 
 def random_grid(seed: int, shape=(48, 60, 52)) -> Grid:
@@ -249,9 +251,11 @@ def test_model_grid_of_an_openkbp_volume_is_its_own_whatever_its_axes(scene):
     spacing = (2.5, 4.1, 4.1)
     own = Grid((128, 128, 128), lps_grid(spacing, (-100, -90, 30)))
     target = [segmentShape(scene.segmentation({"t": ball(own.shape, (60, 60, 60), 5)}, own.ijk_to_ras), "t")]
-    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), own.ijk_to_ras)), target).same_as(own)
+    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), own.ijk_to_ras)), target, TRAINED).same_as(
+        own
+    )
     flipped = own.ijk_to_ras @ np.array([[0, 0, -1, 127], [0, -1, 0, 127], [1, 0, 0, 0], [0, 0, 0, 1.0]])
-    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target).same_as(own)
+    assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target, TRAINED).same_as(own)
 
 
 def clinical_ct(step: float, n: int, tilt: float = 0, pixel: float = 1, pixels: int = 500) -> Volume:
@@ -287,7 +291,7 @@ def target_in(ct: Volume, length: float) -> LabelmapShape:
 def test_model_grid_has_the_slices_of_the_ct_where_training_patients_had_such(step, n, length, spacing):
     ct = clinical_ct(step, n)
     target = target_in(ct, length)
-    grid = model_grid(ct, [target])
+    grid = model_grid(ct, [target], TRAINED)
     assert grid.spacing == pytest.approx((spacing, 4, 4))
     assert np.abs(grid.corners(0).mean(0) - target.corners().mean(0))[2] <= spacing / 2 + 1e-6
     assert made_of_blocks(grid, ct, 2) or spacing % step
@@ -318,7 +322,7 @@ def made_of_blocks(grid: Grid, ct: Volume, axis: int) -> bool:
 def test_model_grid_is_made_of_whole_pixels_with_a_spacing_that_training_patients_had(pixels, pixel, voxel):
     ct = clinical_ct(3, 100, pixel=pixel, pixels=pixels)
     target = target_in(ct, 100)
-    grid = model_grid(ct, [target], external=[target])
+    grid = model_grid(ct, [target], TRAINED, external=[target])
     assert grid.spacing == pytest.approx((3, voxel, voxel))
     assert made_of_blocks(grid, ct, 0) and made_of_blocks(grid, ct, 1)
     assert np.abs(grid.corners(0).mean(0) - ct.grid.corners().mean(0))[:2].max() <= voxel / 2 + 1e-6
@@ -327,12 +331,12 @@ def test_model_grid_is_made_of_whole_pixels_with_a_spacing_that_training_patient
 def test_pixels_that_are_not_square_or_far_too_coarse_leave_the_commonest_spacing_in_plane():
     for spacing in ((3, 1, 1.2), (3, 6, 6)):
         ct = Volume("CT", np.zeros((100, 90, 90), np.int16), Grid((100, 90, 90), lps_grid(spacing, (0, 0, 0))))
-        assert model_grid(ct, [target_in(ct, 100)]).spacing == pytest.approx((3, *SPACING[1:]))
+        assert model_grid(ct, [target_in(ct, 100)], TRAINED).spacing == pytest.approx((3, *TRAINED.spacing[1:]))
 
 
 def test_model_grid_of_an_oblique_ct_has_the_commonest_spacing():
     ct = clinical_ct(3, 100, tilt=0.1)
-    assert model_grid(ct, [target_in(ct, 100)]).spacing == pytest.approx(SPACING)
+    assert model_grid(ct, [target_in(ct, 100)], TRAINED).spacing == pytest.approx(TRAINED.spacing)
 
 
 def test_sampling_an_array_with_its_own_grid_is_the_identity():

@@ -8,7 +8,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from DeepDosePredictLib.device import cpu_has_bf16, one_thread
-from DeepDosePredictLib.model.network import NORMS, DeepDoseNet, DenseDilatedBlock, NetworkConfig
+from DeepDosePredictLib.model.contract import NORMS, NetworkConfig
+from DeepDosePredictLib.model.network import DeepDoseNet, DenseDilatedBlock
 
 TINY = {"in_channels": 3, "widths": (4, 4, 4), "growth": 4, "head_channels": 4, "group_size": 2}
 

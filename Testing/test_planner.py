@@ -1,4 +1,4 @@
-"""The planner: rough plans of simple patients, its symmetries, and what cases it takes."""
+"""The planner: plans of simple patients, its symmetries, and what cases it takes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ from scipy.ndimage import distance_transform_edt
 from deepdose_training.combine import join_planners
 from DeepDosePredictLib.device import in_threads, one_thread
 from DeepDosePredictLib.errors import DeepDoseError, ModelError
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, plan_patient, rough_plan
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.model.model_file import load_model, load_planner, save_planner
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.roi_mask import RoiMask
-from DeepDosePredictLib.planner.planner import (
-    ORGANS,
-    Delivery,
-    Patient,
-    Planner,
-    distance_mm,
-    make_problem,
-    untrained_planner,
-)
+from DeepDosePredictLib.patient.rois import OAR_KINDS
+from DeepDosePredictLib.planner.delivery import Delivery, plan_dose
+from DeepDosePredictLib.planner.planner import BeamModel, Planner, untrained_planner
+from DeepDosePredictLib.planner.problem import FEATURES, PlanningCase, distance_mm, make_problem
 from synthetic import ball, make_case, make_model
 
 NINE = tuple(range(0, 360, 40))
@@ -40,9 +35,9 @@ def planner() -> Planner:
     return untrained_planner()
 
 
-def water(radius: float = 5.0, **changes) -> Patient:
+def water(radius: float = 5.0, **changes) -> PlanningCase:
     """A box of water with a ball of one prescription."""
-    patient = Patient(
+    patient = PlanningCase(
         np.zeros(SHAPE, np.int16),
         ball(SHAPE, CENTRE, radius).astype(np.float32),
         np.zeros(SHAPE, np.uint8),
@@ -55,16 +50,16 @@ def water(radius: float = 5.0, **changes) -> Patient:
 def shaken(seed: int) -> Planner:
     """A planner with an opinion on every voxel and two on every bixel."""
     torch.manual_seed(seed)
-    planner = Planner(preferences=2)
+    planner = Planner(bixel_factors=2)
     torch.nn.init.normal_(planner.judge[-1].weight, std=0.2)
-    for preference in planner.preferences:
-        torch.nn.init.normal_(preference.head.weight, std=0.2)
+    for network in planner.bixel_factors:
+        torch.nn.init.normal_(network.head.weight, std=0.2)
     return planner.eval()
 
 
 def test_nine_beams_give_the_target_a_uniform_dose_and_keep_it_there(planner):
     patient = water()
-    dose = planner.plan(patient, NINE)
+    dose = plan_dose(planner, patient, NINE)
     assert dose[patient.level > 0].mean() == pytest.approx(1, abs=1e-5)
     assert dose[ball(SHAPE, CENTRE, 4)].std() < 0.06
     assert dose[~ball(SHAPE, CENTRE, 12)].mean() < 0.15
@@ -73,14 +68,14 @@ def test_nine_beams_give_the_target_a_uniform_dose_and_keep_it_there(planner):
 def test_levels_are_followed(planner):
     level = water().level * np.float32(0.8)
     level[ball(SHAPE, (7.5, 23.5, 20), 2.2)] = 1
-    dose = planner.plan(water(level=level), NINE)
+    dose = plan_dose(planner, water(level=level), NINE)
     assert dose[level == 1].mean() == pytest.approx(1, abs=1e-5)
     assert 0.75 < dose[np.isclose(level, 0.8)].mean() < 0.92
 
 
 def test_organs_at_risk_are_spared(planner):
     organ = ball(SHAPE, (7.5, 23.5, 33), 3)
-    spared, plain = (planner.plan(water(organ=organ * np.uint8(kind)), NINE) for kind in (3, 0))
+    spared, plain = (plan_dose(planner, water(organ=organ * np.uint8(kind)), NINE) for kind in (3, 0))
     assert spared[organ].mean() < 0.75 * plain[organ].mean()
 
 
@@ -88,12 +83,12 @@ def test_organs_at_risk_are_spared(planner):
 @pytest.mark.parametrize("axis", [0, 2])
 def test_mirrored_patient_gets_the_mirrored_dose(axis):
     case, planner = make_case(), untrained_planner()
-    patient = plan_patient(case.ct, case.rois, case.dose_mask, case.spacing)
+    patient = PlanningCase.of(case)
     volumes = {
         name: np.ascontiguousarray(np.flip(getattr(patient, name), axis))
         for name in ("ct", "level", "organ", "dose_mask")
     }
-    dose, other = planner.plan(patient, NINE), planner.plan(replace(patient, **volumes), NINE)
+    dose, other = plan_dose(planner, patient, NINE), plan_dose(planner, replace(patient, **volumes), NINE)
     # The tissue voxels that take part in the fit differ: every twelfth, counted from the other side.
     assert np.abs(np.flip(other, axis) - dose)[case.dose_mask].mean() < 0.01
 
@@ -105,25 +100,28 @@ def test_context_is_mirrored_with_its_places():
     torch.nn.init.dirac_(planner.stem.weight)  # without a direction of its own
     for block in planner.blocks:
         torch.nn.init.zeros_(block.second_norm.weight)
-    problem, _ = make_problem(plan_patient(*_arrays(make_case())), NINE)
+    problem, _ = make_problem(PlanningCase.of(make_case()), NINE)
     for axes in ((-1,), (-3,), (-1, -3)):
-        for ours, theirs in zip(planner.objective(problem), planner.objective(problem, axes), strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=1e-3)
+        ours, theirs = planner.objective(problem), planner.objective(problem, axes)
+        torch.testing.assert_close(ours.weight, theirs.weight, rtol=2e-2, atol=1e-3)
+        torch.testing.assert_close(ours.aim, theirs.aim, rtol=2e-2, atol=1e-3)
 
 
 def test_a_turn_by_the_beams_angle_changes_nothing(planner):
     """Nine beams at 0, 40, ... are those at 40, 80, ..."""
-    np.testing.assert_allclose(planner.plan(water(), NINE), planner.plan(water(), [a + 40 for a in NINE]), atol=1e-4)
+    np.testing.assert_allclose(
+        plan_dose(planner, water(), NINE), plan_dose(planner, water(), [a + 40 for a in NINE]), atol=1e-4
+    )
 
 
 def test_only_where_dose_can_be(planner):
     air = np.full(SHAPE, -1000, np.int16)
     mask = np.zeros(SHAPE, bool)
     mask[4:12] = True
-    dose = planner.plan(water(ct=air, dose_mask=mask), NINE)
+    dose = plan_dose(planner, water(ct=air, dose_mask=mask), NINE)
     assert not dose[~mask].any() and (dose[mask] >= 0).all() and dose.dtype == np.float32
-    assert not planner.plan(water(ct=air, dose_mask=np.zeros(SHAPE, bool)), NINE).any()
-    assert not planner.plan(water(level=np.zeros(SHAPE, np.float32)), NINE).any()
+    assert not plan_dose(planner, water(ct=air, dose_mask=np.zeros(SHAPE, bool)), NINE).any()
+    assert not plan_dose(planner, water(level=np.zeros(SHAPE, np.float32)), NINE).any()
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +131,8 @@ def joined(tmp_path_factory) -> tuple[Planner, list[Planner]]:
     paths = [folder / f"{seed}.safetensors" for seed in range(3)]
     for seed, path in enumerate(paths):
         planner = shaken(seed)
-        planner.logarithms.data += 0.2 * seed
+        for logarithm in planner.beam_model.logarithms.values():
+            logarithm.data += 0.2 * seed
         save_planner(path, planner)
     two = join_planners(paths[1:], folder / "two.safetensors")
     return load_planner(join_planners([paths[0], two], folder / "all.safetensors")), list(map(load_planner, paths))
@@ -143,18 +142,18 @@ def joined(tmp_path_factory) -> tuple[Planner, list[Planner]]:
 def test_the_mean_of_the_partners_plans_counts(joined):
     planner, members = joined
     patient = water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3))
-    plans = [member.plan(patient, NINE) for member in members]
-    np.testing.assert_allclose(planner.plan(patient, NINE), np.mean(plans, 0), atol=1e-5)
+    plans = [plan_dose(member, patient, NINE) for member in members]
+    np.testing.assert_allclose(plan_dose(planner, patient, NINE), np.mean(plans, 0), atol=1e-5)
     assert np.abs(plans[1] - plans[0]).max() > 0.02 < np.abs(plans[2] - plans[1]).max()
     alone, first = (Delivery(p, patient, NINE, partners=False) for p in (planner, members[0]))
-    np.testing.assert_array_equal(alone.planned, plans[0])
+    np.testing.assert_array_equal(alone.plan_dose, plans[0])
     np.testing.assert_array_equal(alone.nearest(plans[1]), first.nearest(plans[1]))
 
 
 def test_a_single_pass_plans_without_partners(joined, tmp_path):
     planner, members = joined
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=NINE)
-    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable=0.3))
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "plan_dose"), gantry_angles=NINE)
+    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable_share=0.3))
     case = make_case()
     for single_pass in (True, False):
         ours, alone = (
@@ -171,9 +170,9 @@ def test_one_planner_is_not_joined(tmp_path):
 def test_nearest_deliverable_dose(planner):
     """Of a plan it is nearly that plan; of one with streaks that no beam makes it is nearer to the one without them."""
     delivery = Delivery(planner, water(), NINE)
-    np.testing.assert_array_equal(delivery.planned, planner.plan(water(), NINE))
-    other = Delivery(planner, water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3)), NINE).planned
-    assert np.abs(delivery.nearest(other) - other).mean() < 0.25 * np.abs(delivery.planned - other).mean()
+    np.testing.assert_array_equal(delivery.plan_dose, plan_dose(planner, water(), NINE))
+    other = Delivery(planner, water(organ=ball(SHAPE, (7.5, 23.5, 33), 3) * np.uint8(3)), NINE).plan_dose
+    assert np.abs(delivery.nearest(other) - other).mean() < 0.25 * np.abs(delivery.plan_dose - other).mean()
     rng = np.random.default_rng(0)
     noisy = np.maximum(other + 0.1 * rng.standard_normal(SHAPE).astype(np.float32), 0)
     assert np.abs(delivery.nearest(noisy) - other).mean() < 0.5 * np.abs(noisy - other).mean()
@@ -188,7 +187,7 @@ def test_blending_leaves_the_structures_and_what_lies_outside_the_mask(planner):
     blended, left = delivery.blended(dose, 0.25, 0.35), (patient.level > 0) | (patient.organ > 0) | ~mask
     assert not blended[~mask].any() and blended.dtype == np.float32
     np.testing.assert_array_equal(blended[left], dose[left])
-    expected = 0.4 * dose + 0.25 * delivery.nearest(dose) + 0.35 * delivery.planned
+    expected = 0.4 * dose + 0.25 * delivery.nearest(dose) + 0.35 * delivery.plan_dose
     np.testing.assert_allclose(blended[~left], expected[~left], atol=1e-6)
 
 
@@ -199,14 +198,14 @@ def test_any_patient_gives_finite_dose(seed, k_spacing, spacing, n_beams):
     shape = tuple(16 * rng.integers(1, 3, 3))
     centre = [rng.uniform(0, n - 1) for n in shape]
     level = np.maximum(0.8 * ball(shape, centre, 4), ball(shape, centre, rng.uniform(0.8, 3))).astype(np.float32)
-    patient = Patient(
+    patient = PlanningCase(
         rng.integers(-1024, 3000, shape).astype(np.int16),
         level,
         (rng.integers(0, 7, shape) * (rng.random(shape) < 0.1)).astype(np.uint8),
         rng.random(shape) < 0.9,
         (k_spacing, spacing, spacing),
     )
-    dose = shaken(seed % 2**31).plan(patient, rng.uniform(-360, 720, n_beams))
+    dose = plan_dose(shaken(seed % 2**31), patient, rng.uniform(-360, 720, n_beams))
     assert np.isfinite(dose).all() and (dose >= 0).all()
 
 
@@ -225,20 +224,38 @@ def test_distances_are_right_to_a_voxel(seed, k_spacing, spacing):
     assert np.abs(distance - expected).mean() < 1.5 * spacing
 
 
-def _arrays(case):
-    return case.ct, case.rois, case.dose_mask, case.spacing
-
-
 def test_levels_and_organs_of_a_case():
     """PTVs in units of the highest prescription present; parotids are of one kind; others are left out."""
     case = make_case()
     masks = {roi: case.rois[roi] for roi in case.rois if roi != "PTV70"} | {"Other": case.dose_mask}
-    patient = plan_patient(case.ct, RoiMask.encode(masks), case.dose_mask, case.spacing)
+    patient = PlanningCase.of(replace(case, rois=RoiMask.encode(masks)))
     assert set(np.unique(patient.level)) == {0, np.float32(56 / 63), 1}
     parotids = case.rois["LeftParotid"] | case.rois["RightParotid"]
-    np.testing.assert_array_equal((patient.organ == 1 + ORGANS.index("Parotid")) & parotids, parotids)
+    np.testing.assert_array_equal((patient.organ == 1 + OAR_KINDS.index("Parotid")) & parotids, parotids)
     named = np.any([case.rois[roi] for roi in case.rois if not roi.startswith("PTV")], axis=0)
     np.testing.assert_array_equal(patient.organ > 0, named)
+
+
+def test_features_say_what_their_names_say():
+    """Of a patient with a target of two levels, a parotid, and water in front of it."""
+    level = 0.9 * ball(SHAPE, CENTRE, 5).astype(np.float32)
+    level[ball(SHAPE, CENTRE, 2.5)] = 1
+    parotid = ball(SHAPE, (7.5, 23.5, 33), 3)
+    case = water(level=level, organ=parotid * np.uint8(1 + OAR_KINDS.index("Parotid")), ct=np.full(SHAPE, 40, np.int16))
+    problem, _ = make_problem(case, (0,))
+    k, j, i = problem.voxels.index
+    feature = dict(zip(FEATURES, problem.features.T, strict=True))
+    inside = torch.from_numpy(level)[k, j, i] > 0
+    assert (feature["far from the targets"] > 0).equal(~inside) and (feature["near the targets"] == 1).equal(inside)
+    assert feature["high level"].equal((torch.from_numpy(level)[k, j, i] == 1).float())
+    assert feature["middle level"].equal(inside.float() - feature["high level"]) and not feature["low level"].any()
+    assert feature["any middle level"].all() and not feature["any low level"].any()
+    assert feature["Parotid"].bool().equal(torch.from_numpy(parotid)[k, j, i]) and not feature["Brainstem"].any()
+    torch.testing.assert_close(feature["beside the isocentre"], (i - 23.5).abs() * 4 / 100)
+    inner = inside & (i > 20) & (i < 28)
+    torch.testing.assert_close(feature["least depth"][inner], (j[inner] + 0.5) * 4 * 1.04 / 100, atol=0.05, rtol=0)
+    torch.testing.assert_close(feature["CT"], torch.full_like(feature["CT"], 0.04))
+    assert (feature["slice spacing"] == 1).all() and (feature["dose mask"] == 1).all()
 
 
 @pytest.mark.slow
@@ -249,13 +266,13 @@ def test_plan_hardly_depends_on_the_dose_mask(planner):
     outer = np.nonzero(shorter.any((1, 2)))[0]
     shorter[outer[-1] - 1 :] = False
     long, short = (
-        rough_plan(case.ct, case.rois, mask, case.spacing, planner, NINE) for mask in (case.dose_mask, shorter)
+        plan_dose(planner, PlanningCase.of(replace(case, dose_mask=mask)), NINE) for mask in (case.dose_mask, shorter)
     )
     assert np.abs(long - short)[shorter].mean() < 0.01
 
 
 @pytest.mark.parametrize(
-    ("names", "angles"), [(("ct", "beam_dose"), ()), (("ct",), (0,)), (("beam_dose",), (float("nan"),))]
+    ("names", "angles"), [(("ct", "plan_dose"), ()), (("ct",), (0,)), (("plan_dose",), (float("nan"),))]
 )
 def test_gantry_angles_go_with_the_channel(names, angles):
     with pytest.raises(ModelError, match="gantry angles"):
@@ -273,12 +290,12 @@ def test_planning_takes_one_thread_and_gives_the_others_back(planner, two_thread
     """Beside a busy process a second thread made it ten times as slow."""
     seen = []
     monkeypatch.setattr(
-        Planner,
-        "physics",
-        lambda self, physics=Planner.physics: (seen.append(torch.get_num_threads()), physics(self))[1],
+        BeamModel,
+        "forward",
+        lambda self, forward=BeamModel.forward: (seen.append(torch.get_num_threads()), forward(self))[1],
     )
     delivery = Delivery(planner, water(), NINE)
-    delivery.nearest(delivery.planned)
+    delivery.nearest(delivery.plan_dose)
     assert set(seen) == {1} and torch.get_num_threads() == 2
 
 
@@ -287,18 +304,18 @@ def test_partners_plan_side_by_side_with_one_thread_each(two_threads, monkeypatc
     planner = Planner(partners=[0, 0]).eval().requires_grad_(False)
     seen = []
     monkeypatch.setattr(
-        Planner,
-        "physics",
-        lambda self, physics=Planner.physics: (
+        BeamModel,
+        "forward",
+        lambda self, forward=BeamModel.forward: (
             seen.append((threading.get_ident(), torch.get_num_threads())),
-            physics(self),
+            forward(self),
         )[1],
     )
-    together = Delivery(planner, water(), NINE).planned
+    together = Delivery(planner, water(), NINE).plan_dose
     assert {threads for _, threads in seen} == {1} and threading.get_ident() not in {thread for thread, _ in seen}
     torch.set_num_threads(1)
     seen.clear()
-    np.testing.assert_array_equal(Delivery(planner, water(), NINE).planned, together)
+    np.testing.assert_array_equal(Delivery(planner, water(), NINE).plan_dose, together)
     assert {thread for thread, _ in seen} == {threading.get_ident()}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from DeepDosePredictLib.errors import DeepDoseError, ModelError
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.roi_mask import RoiMask
@@ -179,8 +179,8 @@ def test_gantry_angles_are_the_models_or_the_users(tmp_path, case, tiny_model):
     model = load_model(
         make_model(
             tmp_path / "beams.safetensors",
-            deliverable=0.5,
-            spec=ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=nine),
+            deliverable_share=0.5,
+            spec=ChannelSpec((*DEFAULT_CHANNELS, "plan_dose"), gantry_angles=nine),
         )
     )
     trained, same, three = (
@@ -210,9 +210,9 @@ def test_wrong_gantry_angles_are_named(text):
 
 
 def test_deliverable_share_changes_what_lies_outside_the_structures(tmp_path, case):
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=range(0, 360, 40))
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "plan_dose"), gantry_angles=range(0, 360, 40))
     plain, blended = (
-        Predictor(load_model(make_model(tmp_path / f"{share}.safetensors", spec=spec, deliverable=share)), "cpu")
+        Predictor(load_model(make_model(tmp_path / f"{share}.safetensors", spec=spec, deliverable_share=share)), "cpu")
         .predict(case)
         .dose
         for share in (0.0, 0.5)
@@ -223,9 +223,9 @@ def test_deliverable_share_changes_what_lies_outside_the_structures(tmp_path, ca
 
 
 def test_targets_outside_the_dose_mask_get_no_plan(tmp_path, case):
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=(0, 180))
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "plan_dose"), gantry_angles=(0, 180))
     targets = np.any([case.rois[target] for target in case.targets()], axis=0)
-    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable=0.5))
+    model = load_model(make_model(tmp_path / "m.safetensors", spec=spec, deliverable_share=0.5))
     prediction = Predictor(model, "cpu").predict(replace(case, dose_mask=case.dose_mask & ~targets, dose=None))
     assert any("lies outside the dose mask" in warning for warning in prediction.warnings)
     assert not prediction.dose[targets].any() and np.isfinite(prediction.dose).all()

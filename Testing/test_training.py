@@ -37,13 +37,15 @@ from deepdose_training.train_planner import LeftOut, PlannedPatient, PlannerTrai
 from DeepDosePredictLib.dvh.metrics import score_patient
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS, ChannelSpec, rough_plan
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.model.model_file import load_model, load_planner, planner_hash, save_planner
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import dose_box
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
+from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import Planner
+from DeepDosePredictLib.planner.problem import PlanningCase
 from synthetic import make_case as new_case
 from synthetic import make_model, write_openkbp
 
@@ -275,7 +277,7 @@ def test_rotation_turns_everything_together_and_back(steps):
         assert after == pytest.approx(before, rel=0.1, abs=40), roi
     mask = decode(turned.bits, CACHED_ROIS.index(DOSE_MASK))
     assert not (turned.dose * ~mask).any()
-    for before, after in ((sample.dose, turned.dose), (sample.beams.float(), turned.beams.float())):
+    for before, after in ((sample.dose, turned.dose), (sample.plan_dose.float(), turned.plan_dose.float())):
         assert after.sum().item() == pytest.approx(before.sum().item(), rel=0.06)
     back = stretched(turned, Stretch(40 * (9 - steps)))
     old, new = (decode(s.bits, CACHED_ROIS.index("PTV56")) for s in (sample, back))
@@ -332,7 +334,7 @@ def test_a_run_may_start_from_a_models_weights(tmp_path, cohort):
 
 
 def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
-    """Cache, training and predictor make the same rough plan, by the planner that the configuration names."""
+    """Cache, training and predictor make the same plan, by the planner that the configuration names."""
     angles, planner = list(range(0, 360, 40)), Planner()
     torch.nn.init.normal_(planner.judge[-1].weight, std=0.3)
     save_planner(tmp_path / "planner.safetensors", planner)
@@ -342,7 +344,7 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
         "epochs=1",
         f"gantry_angles={angles}",
         planner=str(tmp_path / "planner.safetensors"),
-        channels=[*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+        channels=[*DEFAULT_CHANNELS, "plan_dose", "spacing/k"],
         network=NETWORK,
     )
     model = load_model(train(config, tmp_path / "run", **QUIET))
@@ -368,7 +370,7 @@ def test_coarse_training(tmp_path, cohort):
         "affine": {"share": 0.5, "degrees": 5, "along": 0.1, "across": 0.1},
         "derived_mask": 0.3,
         "gantry_angles": [0, 120, 240],
-        "channels": [*DEFAULT_CHANNELS, "beam_dose", "spacing/k"],
+        "channels": [*DEFAULT_CHANNELS, "plan_dose", "spacing/k"],
         "network": NETWORK | {"pooling": 2, "detail_channel": 12},
     }
     config = configuration(tmp_path, cohort, **settings)
@@ -395,20 +397,20 @@ def test_planner_learns(tmp_path, pair):
     first = train_planner(config, tmp_path / "planner.safetensors", PlannerTraining(4), **QUIET_PLANNER)
     again = PlannerTraining(1, init=first)
     second = train_planner(config, tmp_path / "second.safetensors", again, **QUIET_PLANNER)
-    preference = PlannerTraining(6, init=first, preference=True)
-    third = train_planner(config, tmp_path / "third.safetensors", preference, **QUIET_PLANNER)
+    factors_only = PlannerTraining(6, init=first, bixel_factors=True)
+    third = train_planner(config, tmp_path / "third.safetensors", factors_only, **QUIET_PLANNER)
     case = make_case("pt_1", seed=1)
 
     def error(planner: Planner) -> float:
-        plan = rough_plan(case.ct, case.rois, case.dose_mask, case.spacing, planner, (0, 120, 240))
+        plan = plan_dose(planner, PlanningCase.of(case), (0, 120, 240))
         return float(np.abs(70 * plan - case.dose)[case.dose_mask].mean())
 
     untrained, trained, again, preferring = map(error, (Planner().eval(), *map(load_planner, (first, second, third))))
     assert trained < untrained and again < untrained and preferring < trained
     frozen, changed = (load_planner(path).state_dict() for path in (first, third))
-    assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("preferences."))
+    assert all(torch.equal(frozen[n], changed[n]) for n in frozen if not n.startswith("bixel_factors."))
     with pytest.raises(DeepDoseError, match="--init"):
-        train_planner(config, tmp_path / "x.safetensors", PlannerTraining(preference=True))
+        train_planner(config, tmp_path / "x.safetensors", PlannerTraining(bixel_factors=True))
     with pytest.raises(DeepDoseError, match="no gantry angles"):
         train_planner(configuration(tmp_path, pair), tmp_path / "x.safetensors", PlannerTraining())
 
@@ -430,8 +432,8 @@ def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, pair, cohort
         ours, others = (Plans((0, 120, 240), paths[m % 2]) for m in (n, n + 1))
         case = read_openkbp(pair / "train" / sample.name)
         box = dose_box(case.dose_mask)
-        assert torch.equal(sample.beams, torch.from_numpy(ours.dose(case, box)).half())
-        assert not torch.equal(sample.beams, torch.from_numpy(others.dose(case, box)).half())
+        assert torch.equal(sample.plan_dose, torch.from_numpy(ours.dose(case, box)).half())
+        assert not torch.equal(sample.plan_dose, torch.from_numpy(others.dose(case, box)).half())
     assert Plans.of_training_patients(alone) == [Plans.of(alone)]
 
 
@@ -441,11 +443,11 @@ def test_halves_of_a_patient_count_as_much(cohort, tmp_path):
     for half in halves:
         assert float(half.counts.sum()) == pytest.approx(float(whole.counts.sum()), rel=0.02)
         assert float(half.difference(half.reference + 0.5)) == pytest.approx(0.5)
-        assert half.dose(Planner(preferences=1).eval(), (-1,)).shape == half.reference.shape
-    places = [torch.stack(part.problem.voxels).T.tolist() for part in (whole, *halves)]
+        assert half.dose(Planner(bixel_factors=1).eval(), (-1,)).shape == half.reference.shape
+    places = [torch.stack(part.problem.voxels.index).T.tolist() for part in (whole, *halves)]
     assert sorted(places[0]) == sorted(places[1] + places[2])
     every = slice(1, None, 2)
-    assert torch.equal(halves[1].problem.rays.depth, whole.problem.rays.depth[:, every])
+    assert torch.equal(halves[1].problem.voxels.rays.depth, whole.problem.voxels.rays.depth[:, every])
     assert torch.equal(halves[1].problem.features, whole.problem.features[every])
 
 
@@ -527,7 +529,7 @@ def test_shipped_configurations_build(path):
 
 
 def test_models_of_other_planners_are_not_mixed(tmp_path):
-    spec = ChannelSpec((*DEFAULT_CHANNELS, "beam_dose"), gantry_angles=(0, 180))
+    spec = ChannelSpec((*DEFAULT_CHANNELS, "plan_dose"), gantry_angles=(0, 180))
     paths = [make_model(tmp_path / f"{seed}.safetensors", seed=seed, spec=spec) for seed in (1, 2)]
     with pytest.raises(DeepDoseError, match=r"2\.safetensors: its planner differs"):
         average_models(paths, tmp_path / "x.safetensors", "3")

@@ -1,4 +1,4 @@
-"""How near rough plans come to reference doses by themselves, and their time: python beams.py PATIENTS [N]
+"""How near plans come to reference doses by themselves, and their time: python beams.py PATIENTS [N]
 
 Over N patients (12) spread over a folder of OpenKBP patients, inside the dose mask: correlation and mean absolute
 difference, plans being in units of the highest prescription. Baseline: open fields around the targets, no planning.
@@ -18,31 +18,31 @@ import torch
 
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model.channels import plan_patient
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.patient.case import Case, dose_box
-from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.planner.beams import DoseMatrix, Physics
-from DeepDosePredictLib.planner.planner import Patient, make_problem, untrained_planner
+from DeepDosePredictLib.planner.delivery import plan_dose
+from DeepDosePredictLib.planner.planner import untrained_planner
+from DeepDosePredictLib.planner.problem import PlanningCase, make_problem
 
 NINE = tuple(range(0, 360, 40))
 
 
-def open_fields(patient: Patient) -> np.ndarray:
+def open_fields(patient: PlanningCase) -> np.ndarray:
     """Dose of open fields around the targets, 1 on average in the highest."""
     problem, rays = make_problem(patient, NINE)
     dose = np.zeros(patient.ct.shape, np.float32)
     dose[patient.region] = DoseMatrix(rays, Physics()).dose(problem.fluence)
-    return dose / float(DoseMatrix(problem.rays, Physics()).dose(problem.fluence)[problem.top].mean())
+    voxels = problem.voxels
+    return dose / float(DoseMatrix(voxels.rays, Physics()).dose(problem.fluence)[voxels.top].mean())
 
 
-def compare(case: Case, plan: Callable[[Patient], np.ndarray]) -> tuple[float, float, float]:
+def compare(case: Case, plan: Callable[[PlanningCase], np.ndarray]) -> tuple[float, float, float]:
     """Correlation, mean absolute difference in Gy and seconds."""
     box = dose_box(case.dose_mask)
     mask, reference = case.dose_mask[box], case.dose[box]
     start = time.perf_counter()
-    rois = RoiMask(case.rois.bits[box], case.rois.names)
-    dose = 70 * plan(plan_patient(case.ct[box], rois, mask, case.spacing))
+    dose = 70 * plan(PlanningCase.of(case, box))
     seconds = time.perf_counter() - start
     return np.corrcoef(dose[mask], reference[mask])[0, 1], np.abs(dose - reference)[mask].mean(), seconds
 
@@ -56,10 +56,10 @@ def main() -> None:
     untrained, trained = untrained_planner(), open_model(None).planner
     variants = {
         "open fields": open_fields,
-        "untrained planner": lambda patient: untrained.plan(patient, NINE),
-        "the model's planner": lambda patient: trained.plan(patient, NINE),
-        "turned by 20": lambda patient: trained.plan(patient, [angle + 20 for angle in NINE]),
-        "36 beams": lambda patient: trained.plan(patient, range(0, 360, 10)),
+        "untrained planner": lambda patient: plan_dose(untrained, patient, NINE),
+        "the model's planner": lambda patient: plan_dose(trained, patient, NINE),
+        "turned by 20": lambda patient: plan_dose(trained, patient, [angle + 20 for angle in NINE]),
+        "36 beams": lambda patient: plan_dose(trained, patient, range(0, 360, 10)),
     }
     print(f"{len(cases)} patients, two threads")
     for name, plan in variants.items():

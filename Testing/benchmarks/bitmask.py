@@ -22,7 +22,8 @@ from safetensors.torch import load_file, save_file
 from common import peak_megabytes, run_alone
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.model.contract import NetworkConfig
+from DeepDosePredictLib.model.network import DeepDoseNet
 from DeepDosePredictLib.patient.case import Case, dose_box
 from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom

@@ -1,7 +1,7 @@
-"""Time and peak memory of one prediction as shipped (rough plan, mirroring), 128x128x128 in and out, warm.
+"""Time and peak memory of one prediction as shipped (plan, mirroring), 128x128x128 in and out, warm.
 
-The dose mask's box (what the predictor computes) against the whole grid (the baseline), a single pass and the rough
-plan of the beams alone, on the phantom.
+The dose mask's box (what the predictor computes) against the whole grid (the baseline), a single pass and the plan
+of the beams alone, on the phantom.
 
     python Testing/benchmarks/prediction.py [MODEL]
 """
@@ -15,12 +15,12 @@ import torch
 
 from common import median_seconds, peak_megabytes, run_alone
 from DeepDosePredictLib.device import keep_freed_memory
-from DeepDosePredictLib.model.channels import rough_plan
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import dose_box
-from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
+from DeepDosePredictLib.planner.delivery import plan_dose
+from DeepDosePredictLib.planner.problem import PlanningCase
 
 
 def measure(part: str, model: str | None) -> dict:
@@ -30,9 +30,8 @@ def measure(part: str, model: str | None) -> dict:
     case = head_and_neck_phantom()
     predictor = Predictor(open_model(model), single_pass=part == "single" or None)
     box = (slice(None),) * 3 if part == "whole" else dose_box(case.dose_mask)
-    rois = RoiMask(case.rois.bits[box], case.rois.names)
-    plan = predictor.model.planner, predictor.channels.gantry_angles
-    runs = {"plan": lambda: rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, *plan)}
+    planner, angles = predictor.model.planner, predictor.channels.gantry_angles
+    runs = {"plan": lambda: plan_dose(planner, PlanningCase.of(case, box), angles)}
     seconds = median_seconds(runs.get(part, lambda: predictor._run(case, box)), 7, 2)
     shape = "x".join(str(len(range(*s.indices(128)))) for s in box)
     return {"seconds": seconds, "peak": peak_megabytes(), "shape": shape, "device": predictor.device.type}
@@ -43,7 +42,7 @@ def main() -> None:
     if len(sys.argv) > 2:
         print(json.dumps(measure(sys.argv[1], None if sys.argv[2] == "None" else sys.argv[2])))
         return
-    names = {"whole": "whole grid", "box": "dose box", "single": "single pass", "plan": "rough plan"}
+    names = {"whole": "whole grid", "box": "dose box", "single": "single pass", "plan": "plan"}
     results = {part: run_alone(__file__, part, model) for part in names}
     for part, result in results.items():
         print(

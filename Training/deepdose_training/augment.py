@@ -94,14 +94,14 @@ def interpolated(volumes: Tensor, k: Tensor, plane: Tensor) -> Tensor:
 def stretched(sample: Sample, stretch: Stretch) -> Sample:
     """The stretched patient on a grid that just holds the dose mask.
 
-    CT, dose and rough plan are interpolated linearly, structures by the nearest voxel. Dose outside the new mask, which
+    CT, dose and plan are interpolated linearly, structures by the nearest voxel. Dose outside the new mask, which
     interpolation leaves there, is set to zero.
     """
     if not stretch.changes:
         return sample
     k, plane = stretch.source(decode(sample.bits, CACHED_ROIS.index(DOSE_MASK)))
-    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose, sample.beams.float()))
-    ct, dose, beams = interpolated(volumes, k, plane)
+    volumes = torch.stack((sample.ct.float() - AIR_HU, sample.dose, sample.plan_dose.float()))
+    ct, dose, plan_dose = interpolated(volumes, k, plane)
     bits = _nearest(sample.bits, k, plane)
     dose = dose * decode(bits, CACHED_ROIS.index(DOSE_MASK))
     left = (_sizes(sample.bits) * stretch.volume - _sizes(bits)).clamp(min=0)  # with the corners of the grid
@@ -113,7 +113,7 @@ def stretched(sample: Sample, stretch: Stretch) -> Sample:
         dose,
         outside,
         stretch.spacing(sample.spacing),
-        beams.half(),
+        plan_dose.half(),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.roles import read_roles
-from DeepDosePredictLib.model.channels import ChannelSpec
+from DeepDosePredictLib.model.contract import ChannelSpec
 
 from .combine import average_models, join_planners
 from .configuration import read_config
@@ -101,7 +101,7 @@ def _planner_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--copies", type=int, default=0, help="stretched copies of every training patient")
     parser.add_argument("--init", type=Path, metavar="PLANNER", help="start from this planner, or that of this model")
     parser.add_argument(
-        "--preference",
+        "--bixel-factors",
         action="store_true",
         help="add one more network that spreads the dose over the beams, and train only that",
     )
@@ -120,7 +120,7 @@ def _train_planner(options: argparse.Namespace) -> int:
         dropout=options.dropout,
         copies=options.copies,
         init=options.init,
-        preference=options.preference,
+        bixel_factors=options.bixel_factors,
         without=options.without,
     )
     path = train_planner(read_config(options.config, options.overrides), options.output, how)
@@ -155,14 +155,14 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         " patient's (default: as the configuration validates)",
     )
     parser.add_argument(
-        "--deliverable",
+        "--deliverable-share",
         type=float,
         default=0.0,
         metavar="SHARE",
         help="share of the nearest deliverable dose in the predictions, outside PTVs and organs",
     )
     parser.add_argument(
-        "--planned",
+        "--plan-dose-share",
         type=float,
         default=0.0,
         metavar="SHARE",
@@ -175,8 +175,8 @@ def _export(options: argparse.Namespace) -> int:
     release = Release(
         version=options.version,
         single_pass=config.single_pass if options.single_pass is None else options.single_pass,
-        deliverable=options.deliverable,
-        planned=options.planned,
+        deliverable_share=options.deliverable_share,
+        plan_dose_share=options.plan_dose_share,
         validation=_validation(options),
     )
     print(f"Exported {export_checkpoint(options.checkpoint, config, options.output, release)}")

@@ -17,7 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from DeepDosePredictLib.geometry.body import find_body
-from DeepDosePredictLib.model.channels import SPACING_UNIT_MM, ChannelSpec, build_channels
+from DeepDosePredictLib.model.channels import SPACING_UNIT_MM, ChannelInputs, build_channels
+from DeepDosePredictLib.model.contract import ChannelSpec
 from DeepDosePredictLib.model.network import network_padding
 from DeepDosePredictLib.patient.roi_mask import decode
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS
@@ -52,16 +53,15 @@ class CoarsePatient:
         mask = decode(sample.bits, CACHED_ROIS.index(DOSE_MASK))
         targets = torch.stack([decode(sample.bits, CACHED_ROIS.index(ptv)) for ptv in PTVS]).any(0)
         body = torch.from_numpy(find_body(sample.ct.numpy(), targets.numpy())) | mask
-        channels = build_channels(
+        inputs = ChannelInputs(
             sample.ct[None],
             sample.bits[None],
             CACHED_ROIS,
             mask[None],
-            spec,
-            None,
             sample.spacing[None].float(),
-            sample.beams[None].float(),
-        )[0]
+            sample.plan_dose[None].float(),
+        )
+        channels = build_channels(inputs, spec)[0]
         channels[spec.names.index("ct")] -= AIR
 
         def pooled(volumes: Tensor) -> Tensor:

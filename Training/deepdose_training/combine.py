@@ -64,7 +64,7 @@ def join_planners(paths: Sequence[Path], output: Path) -> Path:
         raise DeepDoseError("two or more planners are joined")
     planners = [one for planner in map(load_planner, paths) for one in (planner, *planner.partners)]
     first, *others = planners
-    joined = Planner(preferences=len(first.preferences), partners=[len(p.preferences) for p in others])
+    joined = Planner(len(first.bixel_factors), [len(planner.bixel_factors) for planner in others])
     weights = _own_weights(first)
     for n, partner in enumerate(others):
         weights |= {f"partners.{n}.{name}": tensor for name, tensor in _own_weights(partner).items()}

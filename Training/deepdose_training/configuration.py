@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.model.channels import DEFAULT_CHANNELS
+from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class TrainingConfig:
             `dataset.derived_masks`.
         coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
         affine: by how much patients are stretched, and how many of them.
-        gantry_angles: of the beams for the channel `beam_dose`, in degrees.
+        gantry_angles: of the beams for the channel `plan_dose`, in degrees.
         planner: file with the planner for that channel: of `train.py planner`, or a model's. Empty: an untrained one.
         held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
             trained without (`train.py planner --without`). A planner's plans of the patients that taught it are better

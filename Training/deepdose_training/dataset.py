@@ -22,19 +22,21 @@ from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.geometry.body import find_body
 from DeepDosePredictLib.io.atomic import atomic_path
 from DeepDosePredictLib.io.openkbp import read_openkbp
-from DeepDosePredictLib.model.channels import ChannelSpec, rough_plan
+from DeepDosePredictLib.model.contract import ChannelSpec
 from DeepDosePredictLib.model.model_file import load_planner, planner_hash
 from DeepDosePredictLib.patient.case import Case, dose_box
 from DeepDosePredictLib.patient.grid import Box
 from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS, ROIS
+from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import Planner, untrained_planner
+from DeepDosePredictLib.planner.problem import PlanningCase
 
 from .configuration import TrainingConfig
 
 CACHED_ROIS = (*ROIS, DOSE_MASK)
-CACHE_VERSION = "4"
-VOLUMES = ("ct", "bits", "dose", "beams")
+CACHE_VERSION = "5"
+VOLUMES = ("ct", "bits", "dose", "plan_dose")
 AIR_HU = -1000
 MASK_MARGINS_MM = 70.0
 """Up to where OpenKBP's dose masks reach beyond the targets."""
@@ -44,7 +46,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Plans:
-    """What the rough plans of the channel `beam_dose` depend on; without gantry angles there are none.
+    """What the plans of the channel `plan_dose` depend on; without gantry angles there are none.
 
     Attributes:
         gantry_angles: in degrees.
@@ -72,14 +74,14 @@ class Plans:
     def kind(self) -> str:
         """Name of the folder in a cache."""
         angles = "".join(f"-{angle:g}" for angle in self.gantry_angles)
-        return f"v{CACHE_VERSION}{angles}" + (f"-{planner_hash(self.planner)}" if angles and self.file else "")
+        weights = f"-{planner_hash(self.planner)}" if angles and self.file else ""
+        return f"v{CACHE_VERSION}{angles}{weights}"
 
     def dose(self, case: Case, box: Box) -> np.ndarray:
         """The plan's dose inside a box, zero where there is no plan."""
         if not self.gantry_angles:
             return np.zeros(case.ct[box].shape, np.float32)
-        rois = RoiMask(case.rois.bits[box], case.rois.names)
-        return rough_plan(case.ct[box], rois, case.dose_mask[box], case.spacing, self.planner, self.gantry_angles)
+        return plan_dose(self.planner, PlanningCase.of(case, box), self.gantry_angles)
 
 
 NO_PLANS = Plans()
@@ -96,7 +98,7 @@ class Sample:
         dose: (k, j, i) float32 Gy.
         outside: (number of cached ROIs,) int64, voxels of each ROI outside the crop.
         spacing: (3,) float64 mm.
-        beams: (k, j, i) float16, the rough plan; zero where the channels do not need it.
+        plan_dose: (k, j, i) float16, in units of the highest prescription; zero where the channels do not need it.
     """
 
     name: str
@@ -105,7 +107,7 @@ class Sample:
     dose: Tensor
     outside: Tensor
     spacing: Tensor
-    beams: Tensor
+    plan_dose: Tensor
 
     @classmethod
     def from_case(cls, case: Case, plans: Plans = NO_PLANS) -> Sample:
@@ -193,7 +195,7 @@ def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
         "ct": stack("ct", AIR_HU),
         "bits": stack("bits", 0),
         "dose": stack("dose", 0.0),
-        "beams": stack("beams", 0.0),
+        "plan_dose": stack("plan_dose", 0.0),
         "outside": torch.stack([s.outside for s in samples]),
         "spacing": torch.stack([s.spacing for s in samples]),
     }

@@ -9,8 +9,9 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from DeepDosePredictLib.dvh.metrics import PatientScore, metric_differences, openkbp_metrics
-from DeepDosePredictLib.model.channels import build_channels
-from DeepDosePredictLib.model.network import DeepDoseNet, NetworkConfig
+from DeepDosePredictLib.model.channels import ChannelInputs, build_channels
+from DeepDosePredictLib.model.contract import NetworkConfig
+from DeepDosePredictLib.model.network import DeepDoseNet
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS, mirrored_name
 
@@ -34,10 +35,12 @@ class DoseModule(lightning.LightningModule):
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
 
-    def forward(self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, beams: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, plan_dose: Tensor | None = None
+    ) -> Tensor:
         """Dose (B, K, J, I) in Gy, zero outside the dose mask, from HU, bit-mask and what else the channels need."""
         dose_mask = decode(bits, CACHED_ROIS.index(DOSE_MASK))
-        channels = build_channels(ct, bits, CACHED_ROIS, dose_mask, self.spec, None, spacing, beams)
+        channels = build_channels(ChannelInputs(ct, bits, CACHED_ROIS, dose_mask, spacing, plan_dose), self.spec)
         output = self.network(channels.contiguous(memory_format=torch.channels_last_3d))
         return output[:, 0].float() * self.spec.prescription * dose_mask
 
@@ -64,7 +67,7 @@ class DoseModule(lightning.LightningModule):
             batch = derived_masks(batch, self.config.derived_mask, self.config.seed, self.current_epoch)
         batch = self._flipped(batch)
         ct, bits, dose, outside = batch["ct"], batch["bits"], batch["dose"], batch["outside"]
-        predicted = self(ct, bits, batch["spacing"], batch["beams"])
+        predicted = self(ct, bits, batch["spacing"], batch["plan_dose"])
         structures = Structures(
             bits, ROIS, decode(bits, CACHED_ROIS.index(DOSE_MASK)), outside, batch["spacing"].prod(1)
         )
@@ -77,19 +80,18 @@ class DoseModule(lightning.LightningModule):
         return loss
 
     def predict_dose(
-        self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, beams: Tensor | None = None
+        self, ct: Tensor, bits: Tensor, spacing: Tensor | None = None, plan_dose: Tensor | None = None
     ) -> Tensor:
         """`forward`, averaged with the mirrored prediction unless the configuration asks for single passes."""
-        dose = self(ct, bits, spacing, beams)
+        dose = self(ct, bits, spacing, plan_dose)
         if not self.config.single_pass:
-            mirrored = self(
-                ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS), spacing, None if beams is None else beams.flip(-1)
-            )
+            mirrored_plan = None if plan_dose is None else plan_dose.flip(-1)
+            mirrored = self(ct.flip(-1), swap_bits(bits.flip(-1), MIRRORED_BITS), spacing, mirrored_plan)
             dose = (dose + mirrored.flip(-1)) / 2
         return dose
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        predicted = self.predict_dose(batch["ct"], batch["bits"], batch["spacing"], batch["beams"])
+        predicted = self.predict_dose(batch["ct"], batch["bits"], batch["spacing"], batch["plan_dose"])
         for b in range(len(predicted)):
             score = self._score(batch, predicted, b)
             differences = metric_differences(score.reference, score.predicted)

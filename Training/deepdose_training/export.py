@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from DeepDosePredictLib.model.model_file import Contract, save_model
+from DeepDosePredictLib.model.contract import Contract
+from DeepDosePredictLib.model.model_file import save_model
 
 from .configuration import TrainingConfig
 from .dataset import Plans
@@ -21,8 +22,8 @@ class Release:
 
     version: str = "1"
     single_pass: bool = True
-    deliverable: float = 0.0
-    planned: float = 0.0
+    deliverable_share: float = 0.0
+    plan_dose_share: float = 0.0
     validation: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -42,8 +43,8 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, re
         channels=module.spec,
         network=module.network.config,
         single_pass=release.single_pass,
-        deliverable=release.deliverable,
-        planned=release.planned,
+        deliverable_share=release.deliverable_share,
+        plan_dose_share=release.plan_dose_share,
         training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
         f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"

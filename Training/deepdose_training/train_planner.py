@@ -1,4 +1,4 @@
-"""Train the planner of the channel `beam_dose` through the fit of the beams' fluences.
+"""Train the planner of the channel `plan_dose` through the fit of the beams' fluences.
 
 It learns from the reference doses, by the mean absolute difference of the plan's dose: which dose to aim at, with which
 weights, and how the dose is spread over the beams.
@@ -22,12 +22,14 @@ from tqdm import tqdm
 
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.model.channels import plan_patient
 from DeepDosePredictLib.model.model_file import load_planner, save_planner
+from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.patient.rois import DOSE_MASK
-from DeepDosePredictLib.planner.bixel_factors import BeamPreference
-from DeepDosePredictLib.planner.planner import Fit, Planner, Problem, make_problem
+from DeepDosePredictLib.planner.bixel_factors import BixelFactors
+from DeepDosePredictLib.planner.fluence import FitVoxels
+from DeepDosePredictLib.planner.planner import Fit, Planner
+from DeepDosePredictLib.planner.problem import PlanningCase, Problem, make_problem
 
 from .configuration import TrainingConfig
 from .dataset import CACHED_ROIS, Sample, ShardSampler, cache_patients
@@ -57,7 +59,7 @@ class PlannerTraining:
         rate: peak of the learning rate.
         copies: stretched copies in which every training patient is also seen.
         init: planner, or model with one, to start from.
-        preference: train one more network that spreads the dose over the beams, and only that, on the fits of the
+        bixel_factors: train one more network that spreads the dose over the beams, and only that, on the fits of the
             planner `init`, which are made once.
         without: patients who are left out.
     """
@@ -67,7 +69,7 @@ class PlannerTraining:
     dropout: float = 0.15
     copies: int = 0
     init: Path | None = None
-    preference: bool = False
+    bixel_factors: bool = False
     without: LeftOut | None = None
 
 
@@ -75,7 +77,7 @@ class PlannerTraining:
 class PlannedPatient:
     """A problem and the reference dose (N,) at its voxels, in units of the highest prescription.
 
-    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: where only a preference is trained.
+    `counts` (N,): voxels of the dose mask that each voxel stands for. `fit`: where only factors of bixels are trained.
     """
 
     problem: Problem
@@ -86,35 +88,34 @@ class PlannedPatient:
     @classmethod
     def of(cls, sample: Sample, prescription: float, gantry_angles: Sequence[float]) -> PlannedPatient:
         rois = RoiMask(sample.bits.numpy().view(np.uint16), CACHED_ROIS)
-        mask = rois[DOSE_MASK]
-        patient = plan_patient(sample.ct.numpy(), rois, mask, sample.spacing.tolist())
-        if not patient.plannable:
+        k, j, i = sample.spacing.tolist()
+        case = Case(sample.name, sample.ct.numpy(), rois, rois[DOSE_MASK], (k, j, i))
+        planning_case = PlanningCase.of(case)
+        if not planning_case.plannable:
             raise DeepDoseError(f"{sample.name}: no target in the dose mask")
-        problem, _ = make_problem(patient, gantry_angles)
-        inside = torch.from_numpy(mask)[problem.voxels]
-        return cls(problem, sample.dose[problem.voxels] / prescription, problem.share * inside)
+        problem, _ = make_problem(planning_case, gantry_angles)
+        voxels = problem.voxels
+        inside = torch.from_numpy(case.dose_mask)[voxels.index]
+        return cls(problem, sample.dose[voxels.index] / prescription, voxels.share * inside)
 
     def halves(self) -> tuple[PlannedPatient, PlannedPatient]:
         """Every second of the fit's voxels, counting twice: less work, and a fit that differs from step to step."""
         return self._part(slice(0, None, 2)), self._part(slice(1, None, 2))
 
     def _part(self, where: slice) -> PlannedPatient:
-        problem, rays = self.problem, self.problem.rays
+        problem, voxels, rays = self.problem, self.problem.voxels, self.problem.voxels.rays
         rays = replace(
             rays,
             index=rays.index[:, where].contiguous(),
             share=rays.share[..., where].contiguous(),
             depth=rays.depth[:, where].contiguous(),
         )
-        cut = {key: getattr(problem, key)[where] for key in ("level", "top", "organ", "features", "place")}
-        factor = len(problem.share) / len(problem.share[where])
-        problem = replace(
-            problem,
-            **cut,
-            rays=rays,
-            voxels=tuple(v[where] for v in problem.voxels),
-            share=problem.share[where] * factor,
+        factor = len(voxels.share) / len(voxels.share[where])
+        k, j, i = (axis[where] for axis in voxels.index)
+        voxels = FitVoxels(
+            (k, j, i), rays, voxels.share[where] * factor, voxels.level[where], voxels.top[where], voxels.organ[where]
         )
+        problem = replace(problem, voxels=voxels, features=problem.features[where], place=problem.place[where])
         return PlannedPatient(problem, self.reference[where], self.counts[where] * factor)
 
     @torch.no_grad()
@@ -122,9 +123,9 @@ class PlannedPatient:
         return replace(self, fit=planner.fit(self.problem, views=True))
 
     def dose(self, planner: Planner, flipped: Sequence[int]) -> Tensor:
-        """(N,) of the planner's plan; where there is a fit, with the last preference alone."""
+        """(N,) of the planner's plan; where there is a fit, with the last network of factors alone."""
         if self.fit:
-            return planner.delivered(self.problem, self.fit, planner.preferences[-1:], flipped)[1]
+            return planner.delivered(self.problem, self.fit, planner.bixel_factors[-1:], flipped)[1]
         return planner(self.problem, flipped)[1]
 
     def difference(self, dose: Tensor) -> Tensor:
@@ -194,13 +195,13 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
     """
     if not config.gantry_angles:
         raise DeepDoseError("the configuration names no gantry angles to plan with")
-    if how.preference and not how.init:
-        raise DeepDoseError("a further preference is trained on the fits of a trained planner; name it with --init")
+    if how.bixel_factors and not how.init:
+        raise DeepDoseError("further factors are trained on the fits of a trained planner; name it with --init")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
-    planner = load_planner(how.init) if how.init else Planner(preferences=1)
-    if how.preference:
-        planner.preferences.append(BeamPreference())
+    planner = load_planner(how.init) if how.init else Planner(bixel_factors=1)
+    if how.bixel_factors:
+        planner.bixel_factors.append(BixelFactors())
     for module in planner.modules():
         if isinstance(module, nn.Dropout2d | nn.Dropout3d):
             module.p = how.dropout
@@ -223,7 +224,7 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
         logger=CSVLogger(output.parent, name=f"{output.stem}-log"),
         **settings,
     )
-    trained = planner.preferences[-1] if how.preference else planner
+    trained = planner.bixel_factors[-1] if how.bixel_factors else planner
     trained.train().requires_grad_(True)
     trainer.fit(PlannerModule(planner, config.seed, config.prescription, how.rate), *loaders)
     save_planner(output, planner.eval())
@@ -239,7 +240,7 @@ def _loader(
     for sample in tqdm(samples, desc="Beams through patients", leave=False):
         seen = [sample, *(stretched_copy(sample, draw) for _ in range(how.copies if how else 0))]
         parts = [PlannedPatient.of(one, config.prescription, config.gantry_angles) for one in seen]
-        if how and how.preference:
+        if how and how.bixel_factors:
             parts = [part.with_fit(planner) for part in parts]
         elif how:
             parts = [half for part in parts for half in part.halves()]

@@ -17,8 +17,8 @@ from ..errors import CaseError, DeepDoseError
 from ..io.atomic import atomic_write
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
+from ..model.contract import read_contract
 from ..model.installed import installed_models, model_card, open_model
-from ..model.model_file import read_contract
 from ..model.predictor import Predictor
 from ..phantom.anatomy import head_and_neck_phantom
 from ..phantom.dicom import write_phantom
@@ -137,7 +137,7 @@ def _describe(path: Path) -> str:
     lines = [
         f"{contract.name} {contract.version}  ({path}, {path.stat().st_size / 1e6:.1f} MB)",
         f"  channels: {', '.join(contract.channels.names)}",
-        f"  grid {'x'.join(map(str, contract.grid))}, prescription {contract.channels.prescription:g} Gy,"
+        f"  grid {'x'.join(map(str, contract.grid.shape))}, prescription {contract.channels.prescription:g} Gy,"
         f" {'single pass' if contract.single_pass else 'mirrored by default'}",
         f"  trained on {contract.training_data}",
         f"  validation: {scores or 'not recorded'}",

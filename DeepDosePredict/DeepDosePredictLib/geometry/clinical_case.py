@@ -19,6 +19,7 @@ from .ct_check import check_hounsfield
 from .model_grid import beyond, model_grid
 from .shapes import Shape
 from .site_check import body_doubts, field_of_view
+from .trained_grid import TrainedGrid
 from .volume import Volume
 
 AIR_HU, NO_CT, HU_LIMITS = -1000, -30000, (-1024, 32767)
@@ -54,7 +55,7 @@ def clinical_case(
     warnings: list[str] = []
     shapes = _without_empty(structures, where, warnings)
     targets = [shape for role, parts in shapes.items() if is_target(role) for shape in parts]
-    grid = model_grid(ct, targets, shapes.get(EXTERNAL, ()))
+    grid = model_grid(ct, targets, TrainedGrid(), shapes.get(EXTERNAL, ()))
     if (reach := beyond(targets, grid)) > max(grid.spacing) / 2:
         warnings.append(
             f"the targets reach {reach:.0f} mm beyond the {_size(grid)} mm that the model sees; there they get no dose"

@@ -6,24 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..patient.case import GRID
 from ..patient.grid import Grid
 from .body import MASK_MARGIN_MM, find_body
 from .shapes import Shape
+from .trained_grid import Range, TrainedGrid
 from .volume import Volume
 
-SPACING = (2.5, 3.906, 3.906)
-"""(k, j, i) mm: the commonest spacing among the training patients."""
-TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE = (1.5, 3.3), (2.7, 5.5)
-TRAINED_PIXELS = 4
-"""How many pixels of their CTs made a voxel of the training patients along each in-plane axis, as their spacings tell:
-3.906 and 4.688 mm, the commonest, are four pixels of 512 x 512 in the usual fields of view of 500 and 600 mm."""
 COARSE_MM = 8.0
 _LPS = np.diag([-1.0, -1, 1])
 
 
-def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] = ()) -> Grid:
-    """The grid that the network works on: LPS-aligned, 128 voxels along each axis.
+def model_grid(ct: Volume, targets: Sequence[Shape], trained: TrainedGrid, external: Sequence[Shape] = ()) -> Grid:
+    """The grid that the network works on: LPS-aligned, of the shape that it was trained on.
 
     A CT that is such a grid already, with a spacing that the training patients had, keeps it. Otherwise, where that
     gives a spacing that they had, each voxel is made of whole voxels of the CT: contours are drawn on its slices, and
@@ -32,13 +26,15 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     has the commonest spacing. Axially it is centred on the targets, in plane on the body around them.
     """
     own = _lps_aligned(ct.grid)
-    if own and own.shape == GRID and _trained_spacing(own.spacing):
+    if own and own.shape == trained.shape and trained.has(own.spacing):
         return own
     low, high = _extent(targets)
     body_low, body_high = _extent(external) if external else _body_extent(ct, targets)
-    steps, numbers = (own.spacing, _ct_voxels_per_voxel(own, high[2] - low[2])) if own else (SPACING, (0, 0, 0))
-    spacing = [n * step if n else usual for n, step, usual in zip(numbers, steps, SPACING, strict=True)]
-    size = np.array(spacing[::-1]) * GRID[::-1]
+    steps, numbers = trained.spacing, (0, 0, 0)
+    if own:
+        steps, numbers = own.spacing, _ct_voxels_per_voxel(own, high[2] - low[2], trained)
+    spacing = [n * step if n else usual for n, step, usual in zip(numbers, steps, trained.spacing, strict=True)]
+    size = np.array(spacing[::-1]) * trained.shape[::-1]
     centre = (body_low + body_high) / 2
     centre[2] = (low[2] + high[2]) / 2
     # The targets come first where a wide body would push them out.
@@ -47,40 +43,41 @@ def model_grid(ct: Volume, targets: Sequence[Shape], external: Sequence[Shape] =
     centre = np.where(room > 0, np.clip(centre, middle - room, middle + room), middle)
     for axis, n in enumerate(numbers[::-1]):
         if own and n:
-            centre[axis] = _on_blocks(centre[axis], own, n, axis)
-    return lps_grid(GRID, spacing, centre)
+            centre[axis] = _on_blocks(centre[axis], own, n, axis, trained.shape[2 - axis])
+    return lps_grid(trained.shape, spacing, centre)
 
 
-def _ct_voxels_per_voxel(ct: Grid, length: float) -> tuple[int, int, int]:
+def _ct_voxels_per_voxel(ct: Grid, length: float, trained: TrainedGrid) -> tuple[int, int, int]:
     """How many voxels of a CT along k, j and i make one of the model grid; 0 where no number gives a trained spacing.
 
     The commonest spacing is approached as far as the grid then holds the dose around targets of this length in mm, and
     in plane the CT, or as much as it does at the commonest spacing. Pixels that are not square have no number.
     """
     step, _, pixel = ct.spacing
-    slices = _numbers(step, TRAINED_SPACING_K, length + 2 * MASK_MARGIN_MM)
-    n_slices = min(slices, key=lambda n: abs(n * step - SPACING[0]), default=0)
+    slices = _numbers(step, trained.slices, (length + 2 * MASK_MARGIN_MM) / trained.shape[0])
+    n_slices = min(slices, key=lambda n: abs(n * step - trained.spacing[0]), default=0)
     if not np.isclose(*ct.spacing[1:], rtol=1e-3):
         return n_slices, 0, 0
-    pixels = _numbers(pixel, TRAINED_SPACING_IN_PLANE, min(max(ct.shape[1:]) * pixel, GRID[2] * SPACING[2]))
-    n_pixels = min(pixels, key=lambda n: (n != TRAINED_PIXELS, abs(n * pixel - SPACING[2])), default=0)
+    width = min(max(ct.shape[1:]) * pixel, trained.shape[2] * trained.spacing[2])
+    pixels = _numbers(pixel, trained.pixels, width / trained.shape[2])
+    n_pixels = min(pixels, key=lambda n: (n != trained.ct_pixels, abs(n * pixel - trained.spacing[2])), default=0)
     return n_slices, n_pixels, n_pixels
 
 
-def _numbers(step: float, trained: tuple[float, float], length: float) -> list[int]:
-    """What numbers of steps (mm) give a spacing that training patients had, and a grid of at least this length (mm)."""
-    low, high = max(trained[0], length / GRID[0]), trained[1]
+def _numbers(step: float, trained: Range, least: float) -> list[int]:
+    """What numbers of steps (mm) give a spacing that training patients had, and of at least `least` mm."""
+    low, high = max(trained[0], least), trained[1]
     return [n for n in range(1, int(high / step + 1e-3) + 1) if n * step >= low - 1e-3]
 
 
-def _on_blocks(centre: float, ct: Grid, n: int, axis: int) -> float:
-    """The nearest centre along a RAS axis (mm) at which voxels of the model grid are blocks of `n` voxels of the CT.
+def _on_blocks(centre: float, ct: Grid, n: int, axis: int, length: int) -> float:
+    """The nearest centre along a RAS axis (mm) at which voxels of a grid of this length are blocks of `n` of the CT.
 
     Blocks are counted from the CT's first voxel, as in the training data: structures that were drawn on such voxels
     keep them.
     """
     step, sign = ct.spacing[2 - axis], _LPS[axis, axis]
-    lowest = centre - (GRID[2 - axis] - 1) / 2 * n * step
+    lowest = centre - (length - 1) / 2 * n * step
     off = (lowest - ct.ijk_to_ras[axis, 3]) / step - sign * (n - 1) / 2
     return centre - (off - np.rint(off / n) * n) * step
 
@@ -138,8 +135,3 @@ def _lps_aligned(grid: Grid) -> Grid | None:
     spacing = np.linalg.norm(steps, axis=0)[axes]
     i, j, k = np.array(grid.shape[::-1])[axes].tolist()
     return lps_grid((k, j, i), spacing[::-1], grid.corners().mean(0))
-
-
-def _trained_spacing(spacing: tuple[float, float, float]) -> bool:
-    (low_k, high_k), (low, high) = TRAINED_SPACING_K, TRAINED_SPACING_IN_PLANE
-    return low_k <= spacing[0] <= high_k and all(low <= s <= high for s in spacing[1:])

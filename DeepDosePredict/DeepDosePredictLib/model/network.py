@@ -4,79 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from .contract import NetworkConfig
+
 STRIDE = 16
 """Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
-
-NORMS = ("batch", "group")
 
 
 def network_padding(extent: Sequence[int]) -> list[int]:
     """What `functional.pad` adds at the upper ends of a volume (..., K, J, I) for multiples of `STRIDE`."""
     return [length for n in reversed(extent) for length in (0, -n % STRIDE)]
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What DeepDoseNet's paper leaves open, and the variants under study.
-
-    Attributes:
-        in_channels: number of input channels (the length of the model's channel list).
-        widths: feature channels of the three encoder levels (1/2, 1/4 and 1/8 of the input resolution); the decoder
-            mirrors them. Not published; 32/64/128 gives 5.4 M parameters.
-        growth: channels that each dilated convolution adds to the dense block. Not published.
-        dilations: dilation of each of the five convolutions of the dense block. The paper names 1, 2, 5, 9 for five
-            layers; the fifth is taken as 1, which smooths the gridding that the large dilations leave.
-        head_channels: channels of the last transposed convolution, before the final 1x1x1 convolution.
-        norm: "batch" as published, or "group", which treats a batch of one as any other.
-        group_size: channels per group when `norm` is "group".
-        full_resolution_channels: 0 as published; otherwise one 3x3x3 convolution with this many channels over
-            [decoder output, raw inputs] at full resolution before the last layer, because the stride-2 stem loses
-            detail that no skip brings back.
-        dropout: share of the dense block's channels that are dropped in training.
-        pooling: the network may work on inputs averaged over cells of so many voxels along every axis; its dose is
-            interpolated back. 1 as published.
-        detail_channel: input channel, in units of the output, whose detail goes with a dose from pooled inputs: what it
-            loses itself when it is averaged and interpolated back.
-    """
-
-    in_channels: int = 12
-    widths: tuple[int, int, int] = (32, 64, 128)
-    growth: int = 64
-    dilations: tuple[int, ...] = (1, 2, 5, 9, 1)
-    head_channels: int = 16
-    norm: str = "batch"
-    group_size: int = 8
-    full_resolution_channels: int = 0
-    dropout: float = 0.0
-    pooling: int = 1
-    detail_channel: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "widths", tuple(self.widths))
-        object.__setattr__(self, "dilations", tuple(self.dilations))
-        if len(self.widths) != 3 or not 0 < len(self.dilations) <= 16:
-            raise ValueError("DeepDoseNet needs three widths and 1 to 16 dilations")
-        counts = (self.in_channels, *self.widths, self.growth, *self.dilations, self.head_channels, self.group_size)
-        if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts):
-            raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")
-        if not (isinstance(self.full_resolution_channels, int) and 0 <= self.full_resolution_channels <= 4096):
-            raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
-        channel = self.detail_channel
-        if channel is not None and not (isinstance(channel, int) and 0 <= channel < self.in_channels):
-            raise ValueError(f"detail_channel must be one of the {self.in_channels} input channels: {self}")
-        if self.pooling not in (1, 2, 4) or (self.pooling == 1 and self.detail_channel is not None):
-            raise ValueError(f"pooling must be 1, or 2 or 4 with or without a detail_channel: {self}")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
 
 
 def _norm(config: NetworkConfig, channels: int) -> nn.Module:
@@ -101,7 +43,7 @@ class Conv3d(nn.Conv3d):
             and torch.backends.mkldnn.is_available()
             and hasattr(torch, "mkldnn_convolution")
         )
-        if not direct:
+        if not direct or isinstance(self.padding, str):
             return super().forward(x)
         return torch.mkldnn_convolution(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
@@ -194,6 +136,7 @@ class DeepDoseNet(nn.Module):
                     nn.init.zeros_(module.bias)
         # The last ReLU must start alive: near the mean dose inside the mask, about a third of the prescription.
         nn.init.normal_(self.head.weight, std=0.01)
+        assert self.head.bias is not None
         nn.init.constant_(self.head.bias, 0.3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,11 +15,12 @@ from torch import Tensor
 from ..device import autocast_dtype, select_device
 from ..errors import ModelError
 from ..patient.case import Case, dose_box
-from ..patient.roi_mask import RoiMask, to_tensor
-from ..patient.rois import prescription
+from ..patient.grid import Box
+from ..patient.roi_mask import to_tensor
+from ..planner.delivery import Delivery
 from ..planner.gantry_angles import same_angles
-from ..planner.planner import Delivery
-from .channels import build_channels, plan_patient, target_slots
+from ..planner.problem import PlanningCase
+from .channels import ChannelInputs, build_channels, target_slots
 from .model_file import Model
 
 log = logging.getLogger(__name__)
@@ -67,14 +68,14 @@ class Predictor:
         if gantry_angles is not None:
             if not self.channels.gantry_angles:
                 raise ModelError(f"model {model.label} takes no gantry angles")
-            self.channels = replace(self.channels, gantry_angles=gantry_angles)
+            self.channels = replace(self.channels, gantry_angles=tuple(gantry_angles))
         self.single_pass = model.contract.single_pass if single_pass is None else single_pass
         self._move_to(select_device(device))
 
     def _move_to(self, device: torch.device) -> None:
         self.device = device
         network = self.model.network if device.type == "cpu" else copy.deepcopy(self.model.network)
-        self.network = network.to(device, memory_format=torch.channels_last_3d)
+        self.network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def predict(self, case: Case, any_prescription: bool = False) -> Prediction:
         """Predict a dose; ModelError if the case lacks what the model needs.
@@ -105,47 +106,46 @@ class Predictor:
     def check(self, case: Case, any_prescription: bool = False) -> list[str]:
         """Warnings about a case; ModelError if the model cannot serve it at all."""
         contract = self.model.contract
-        spec = contract.channels
-        if case.shape != contract.grid:
-            raise ModelError(f"{case.name}: the grid is {case.shape}, model {contract.name} needs {contract.grid}")
+        if case.shape != contract.grid.shape:
+            raise ModelError(
+                f"{case.name}: the grid is {case.shape}, model {contract.name} needs {contract.grid.shape}"
+            )
         targets = case.targets()
-        warnings = self._check_prescriptions(case.name, targets, any_prescription)
+        if not any_prescription:
+            self._check_prescriptions(case)
+        warnings = contract.doubts(targets, case.rois.present())
         for target in targets:
             mask = case.rois[target]
             outside = np.count_nonzero(mask & ~case.dose_mask) / np.count_nonzero(mask)
             if outside > 0.01:
                 warnings.append(f"{outside:.0%} of {target} lies outside the dose mask and gets no dose")
-        present = case.rois.present()
-        if missing := [roi for roi in spec.rois() if prescription(roi) is None and roi not in present]:
-            warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
-        if not same_angles(self.channels.gantry_angles, spec.gantry_angles):
+        if not contract.grid.has(case.spacing):
+            warnings.append(
+                f"voxels of {_sizes(case.spacing)} mm; model {contract.name} was trained with {contract.grid}"
+            )
+        if not same_angles(self.channels.gantry_angles, contract.channels.gantry_angles):
             warnings.append(
                 f"beams from {_angles(self.channels.gantry_angles)} degrees; model {contract.name} was"
-                f" trained with {_angles(spec.gantry_angles)}"
+                f" trained with {_angles(contract.channels.gantry_angles)}"
             )
         return warnings
 
-    def _check_prescriptions(self, name: str, targets: Sequence[str], any_prescription: bool) -> list[str]:
+    def _check_prescriptions(self, case: Case) -> None:
         contract = self.model.contract
-        spec = contract.channels
-        known = [roi for roi in spec.rois() if prescription(roi)]
-        highest = max(targets, key=prescription)
-        unknown = [target for target in targets if target not in known]
-        if prescription(highest) == spec.prescription and not unknown:
-            return []
-        if any_prescription:
-            return [
-                f"model {contract.name} was trained on {_levels(known)} Gy, not {_levels(targets)} Gy;"
-                f" the dose is scaled to {prescription(highest):g} Gy"
-            ]
-        if prescription(highest) != spec.prescription:
+        if contract.knows(case.targets()):
+            return
+        levels, unit = contract.channels.levels(), contract.channels.prescription
+        if case.prescription != unit:
             raise ModelError(
-                f"{name}: no PTV{spec.prescription:g} (the highest with voxels is {highest}); model"
-                f" {contract.name} was trained with a highest prescription of {spec.prescription:g} Gy"
+                f"{case.name}: no PTV{unit:g} (the highest with voxels is {case.highest_target}); model"
+                f" {contract.name} was trained with a highest prescription of {unit:g} Gy"
             )
-        raise ModelError(f"{name}: model {contract.name} knows no {', '.join(unknown)}; it takes {', '.join(known)}")
+        unknown = [target for target in case.targets() if target not in levels]
+        raise ModelError(
+            f"{case.name}: model {contract.name} knows no {', '.join(unknown)}; it takes {', '.join(levels)}"
+        )
 
-    def _run(self, case: Case, box: tuple[slice, slice, slice]) -> np.ndarray:
+    def _run(self, case: Case, box: Box) -> np.ndarray:
         """Dose in Gy inside the box."""
         ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
         bits = to_tensor(case.rois.bits[box])[None].to(self.device)
@@ -153,11 +153,12 @@ class Predictor:
         spec = self.channels
         slots = target_slots(case.targets(), spec)
         delivery = self._delivery(case, box)
-        beams = torch.zeros_like(ct, dtype=torch.float32)
+        plan_dose = torch.zeros_like(ct, dtype=torch.float32)
         if delivery:
-            beams[0] = torch.from_numpy(delivery.planned)
+            plan_dose[0] = torch.from_numpy(delivery.plan_dose)
         spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
-        channels = build_channels(ct, bits, case.rois.names, mask, spec, slots, spacing, beams)
+        inputs = ChannelInputs(ct, bits, case.rois.names, mask, spacing, plan_dose)
+        channels = build_channels(inputs, spec, slots)
         output = self._network(channels)
         if not self.single_pass:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
@@ -168,19 +169,19 @@ class Predictor:
                 f" {self.device.type}; try device 'cpu'"
             )
         contract = self.model.contract
-        if delivery and (contract.deliverable or contract.planned):
-            dose = delivery.blended(dose, contract.deliverable, contract.planned)
-        return dose * max(map(prescription, slots))
+        if delivery and (contract.deliverable_share or contract.plan_dose_share):
+            dose = delivery.blended(dose, contract.deliverable_share, contract.plan_dose_share)
+        return dose * case.prescription
 
-    def _delivery(self, case: Case, box: tuple[slice, slice, slice]) -> Delivery | None:
+    def _delivery(self, case: Case, box: Box) -> Delivery | None:
         """What the model's beams can deliver; None without beams, and where no PTV lies in the dose mask."""
-        if not self.channels.gantry_angles:
+        planner = self.model.planner
+        if not self.channels.gantry_angles or planner is None:
             return None
-        rois = RoiMask(case.rois.bits[box], case.rois.names)
-        patient = plan_patient(case.ct[box], rois, case.dose_mask[box], case.spacing)
-        if not patient.plannable:
+        planning_case = PlanningCase.of(case, box)
+        if not planning_case.plannable:
             return None
-        return Delivery(self.model.planner, patient, self.channels.gantry_angles, partners=not self.single_pass)
+        return Delivery(planner, planning_case, self.channels.gantry_angles, partners=not self.single_pass)
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""
@@ -189,8 +190,8 @@ class Predictor:
             return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
 
 
-def _levels(targets: Sequence[str]) -> str:
-    return "/".join(f"{level:g}" for level in sorted(map(prescription, targets), reverse=True))
+def _sizes(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{step:g}" for step in spacing)
 
 
 def _angles(angles: Sequence[float]) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DeepDoseError
+from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment, Roles
-from ..patient.rois import OARS, is_target, prescription
+from ..patient.rois import is_target
 from ..patient.roles import assign
 from ..patient.structure_names import Match, match_structures
 from .geometry import linearToWorld, volumeGrid
 from .patients import mixtureWarnings
-
-TRAINED_LEVELS = (70.0, 63.0, 56.0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,9 @@ def checkInputs(
     """Quick check before Predict, without reading voxels; `roles` as for `predictDose`."""
     try:
         inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
-        return InputCheck("", (*inputs.warnings, *_roleWarnings(inputs.roles)))
+        targets = [role for role in inputs.roles if is_target(role)]
+        doubts = read_contract(find_model(model)).doubts(targets, inputs.roles)
+        return InputCheck("", (*inputs.warnings, *doubts))
     except DeepDoseError as error:
         return InputCheck(str(error))
 
@@ -100,13 +101,3 @@ def matchRoles(segmentationNode) -> list[Match]:
 def assignSegments(segmentationNode, roles: Mapping | None) -> Assignment:
     """Which segment is used as what, by names and the roles given; see `patient.roles.assign`."""
     return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName())
-
-
-def _roleWarnings(roles: Roles) -> list[str]:
-    warnings = []
-    levels = sorted((prescription(role) for role in roles if is_target(role)), reverse=True)
-    if levels[0] != TRAINED_LEVELS[0] or set(levels) - set(TRAINED_LEVELS):
-        warnings.append(f"prescriptions {'/'.join(f'{x:g}' for x in levels)} Gy: the model was trained on 70/63/56 Gy")
-    if missing := [oar for oar in OARS if oar not in roles]:
-        warnings.append(f"not contoured, so not spared: {', '.join(missing)}")
-    return warnings

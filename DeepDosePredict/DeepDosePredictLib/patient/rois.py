@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 OARS = ("Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible")
+OAR_KINDS = ("Brainstem", "SpinalCord", "Parotid", "Esophagus", "Larynx", "Mandible")
+"""Left and right ones are of one kind."""
 PTVS = ("PTV56", "PTV63", "PTV70")
 ROIS = OARS + PTVS
 DOSE_MASK = "possible_dose_mask"
@@ -30,6 +32,11 @@ def target_prescription(roi: str) -> float:
 
 def is_target(roi: str) -> bool:
     return prescription(roi) is not None
+
+
+def oar_kind(roi: str) -> str:
+    """Name of an organ without its side."""
+    return roi.removeprefix("Left").removeprefix("Right")
 
 
 def mirrored_name(roi: str) -> str:

@@ -1,7 +1,7 @@
 """Dose of coplanar beams: where can beams from these angles bring dose, and how much?
 
-A beam model that is simple on purpose (divergent rays, exponential attenuation with build-up, two Gaussians of
-penumbra and scatter), and a fit of the beams' fluences to any wanted dose. `planner` plans with both.
+A beam model that is simple on purpose: divergent rays, exponential attenuation with build-up, two Gaussians of
+penumbra and scatter. `fluence` fits the beams' fluences to a wanted dose.
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ from torch import Tensor
 SAD_MM = 1000.0
 BIXEL_MM = 5.0
 DEPTH_STEP_MM = 8.0
-ITERATIONS, ACCELERATION, LAST_ITERATIONS = 20, 1.6, 6
-FLOOR = 1e-3
-"""Added to both sides of the last updates, so that bixels which hardly reach the wanted voxels stay as they are."""
 
-Voxels = tuple[Tensor, Tensor, Tensor]
+VoxelIndex = tuple[Tensor, Tensor, Tensor]
+"""(N,) each: k, j, i."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class Physics:
         build_up, build_up_mm: share of the dose that is missing at the surface, and how fast it builds up.
         penumbra_k_mm, penumbra_mm: sigma of the fluence's blur along the patient's axis and across the beam.
         scatter, scatter_mm: share and sigma of a wider blur.
-        smoothness: resistance of the fit to large fluences.
     """
 
     attenuation: float | Tensor = 0.0045
@@ -44,7 +41,6 @@ class Physics:
     penumbra_mm: float | Tensor = 6.0
     scatter: float | Tensor = 0.0
     scatter_mm: float | Tensor = 20.0
-    smoothness: float | Tensor = 0.0
 
 
 class Beams:
@@ -64,7 +60,7 @@ class Beams:
     def __init__(
         self, ct: np.ndarray, centre: Sequence[float], spacing: Sequence[float], gantry_angles: Sequence[float]
     ):
-        self.centre, self.spacing = centre, tuple(map(float, spacing))
+        self.centre, self.spacing, self.gantry_angles = tuple(centre), _triple(spacing), tuple(gantry_angles)
         half_width = 0.6 * math.hypot(ct.shape[1] * spacing[1], ct.shape[2] * spacing[2])
         self.shape = ct.shape[0], len(gantry_angles), 2 * math.ceil(half_width / BIXEL_MM) + 2
         density = ((torch.from_numpy(np.ascontiguousarray(ct)).float() + 1000) / 1000).clamp(0, 2)
@@ -91,7 +87,7 @@ class Beams:
         depth = (turned.cumsum(2) - turned / 2) * DEPTH_STEP_MM
         return _interpolate(depth, lateral / DEPTH_STEP_MM + half, along / DEPTH_STEP_MM + half)
 
-    def rays(self, voxels: Voxels) -> Rays:
+    def rays(self, voxels: VoxelIndex) -> Rays:
         """How N voxels, given by their k, j and i, see the beams."""
         k, j, i = voxels
         slices, beams, bixels = self.shape
@@ -132,21 +128,22 @@ class Rays:
 
 
 Window = tuple[slice, slice]
+"""Slices of a fluence (slices, beams, bixels) along its first and last axes."""
 EVERYWHERE: Window = slice(None), slice(None)
 
 
 def window_of(fluence: Tensor) -> Window:
     """Where a fluence (slices, beams, bixels) is not 0, along its first and last axes."""
     used = (fluence != 0).any(1)
-    reached = [torch.nonzero(used.any(axis)).flatten().tolist() for axis in (1, 0)]
-    return tuple(slice(n[0], n[-1] + 1) for n in reached)
+    k, u = (torch.nonzero(used.any(axis)).flatten().tolist() for axis in (1, 0))
+    return slice(k[0], k[-1] + 1), slice(u[0], u[-1] + 1)
 
 
 class DoseMatrix:
     """Dose at N voxels per fluence (slices, beams, bixels), under a beam model.
 
     Args:
-        window: slices of a fluence along its first and last axes; outside it every fluence is 0. Small ones save time.
+        window: outside it every fluence is 0. Small ones save time.
     """
 
     def __init__(self, rays: Rays, physics: Physics, window: Window = EVERYWHERE):
@@ -157,22 +154,26 @@ class DoseMatrix:
         if isinstance(p.scatter, Tensor) or p.scatter:
             self.blurs.append(self._blur(p.scatter, p.scatter_mm / rays.spacing[0], p.scatter_mm / BIXEL_MM))
 
-    def _blur(self, share: float | Tensor, sigma_k: float | Tensor, sigma: float | Tensor) -> tuple:
+    def _blur(
+        self, share: float | Tensor, sigma_k: float | Tensor, sigma: float | Tensor
+    ) -> tuple[float | Tensor, Tensor, Tensor]:
         """(share, matrix along the slices from the window's, matrix along the bixels from the window's)."""
         along, across = _gaussian(self.shape[0], sigma_k), _gaussian(self.shape[2], sigma)
         return share, along[:, self.window[0]], across[self.window[1]]
 
     def dose(self, fluence: Tensor) -> Tensor:
+        """(N,) of a fluence."""
         inside = fluence[self.window[0], :, self.window[1]].flatten(1)
-        blurred = sum(share * (along @ inside).view(-1, len(across)).mm(across) for share, along, across in self.blurs)
-        seen = blurred.flatten().index_select(0, self.index.flatten()).view_as(self.weight)
+        blurred = [share * (along @ inside).view(-1, len(across)).mm(across) for share, along, across in self.blurs]
+        seen = sum(blurred[1:], blurred[0]).flatten().index_select(0, self.index.flatten()).view_as(self.weight)
         return (seen * self.weight).sum(0)
 
     def back(self, values: Tensor) -> Tensor:
         """The transpose: what N values at the voxels give at the window's bixels, in (slices, beams, bixels)."""
         slices, beams, bixels = self.shape
         reaching = self.reaching(values).view(-1, bixels)
-        inside = sum(share * (along.T @ reaching.mm(across.T).view(slices, -1)) for share, along, across in self.blurs)
+        blurred = [share * (along.T @ reaching.mm(across.T).view(slices, -1)) for share, along, across in self.blurs]
+        inside = sum(blurred[1:], blurred[0])
         first_k, end_k, _ = self.window[0].indices(slices)
         first_u, end_u, _ = self.window[1].indices(bixels)
         padding = (first_u, bixels - end_u, 0, 0, first_k, slices - end_k)
@@ -185,37 +186,10 @@ class DoseMatrix:
             return products.new_zeros(math.prod(self.shape)).index_add(0, index, products).view(self.shape)
         return torch.bincount(index, products, math.prod(self.shape)).view(self.shape)
 
-    def open_fields(self, level: Tensor) -> Tensor:
-        """Fluence 1 wherever a bixel reaches a voxel with a level (N), scaled to the mean level there."""
-        fluence = (self.reaching(level) > 0).float()
-        return fluence * (level.sum() / self.dose(fluence)[level > 0].sum())
 
-    def fit(self, weight: Tensor, wanted: Tensor, fluence: Tensor, smoothness: float | Tensor = 0.0) -> Tensor:
-        """Fluence >= 0 that minimises the weighted squared deviations from the wanted dose (N), from a first guess.
-
-        Multiplicative updates (image space reconstruction algorithm, Daube-Witherspoon and Muehllehner 1986), at first
-        raised to a power above 1 for speed. Gradients, where asked for, see the last updates only.
-        """
-        pull = self.back(weight * wanted)
-        with torch.no_grad():
-            for _ in range(ITERATIONS):
-                push = self.back(weight * self.dose(fluence)) + smoothness * fluence
-                fluence = fluence * (pull / push.clamp(min=1e-6)) ** ACCELERATION
-        return self._updated(weight, pull, fluence, smoothness, LAST_ITERATIONS)
-
-    def refit(
-        self, weight: Tensor, wanted: Tensor, fluence: Tensor, smoothness: float | Tensor = 0.0, iterations: int = 2
-    ) -> Tensor:
-        """The last updates of `fit` only, for a fluence that is to stay near what it is."""
-        return self._updated(weight, self.back(weight * wanted), fluence, smoothness, iterations)
-
-    def _updated(
-        self, weight: Tensor, pull: Tensor, fluence: Tensor, smoothness: float | Tensor, iterations: int
-    ) -> Tensor:
-        for _ in range(iterations):
-            push = self.back(weight * self.dose(fluence)) + smoothness * fluence
-            fluence = fluence * (pull + FLOOR) / (push + FLOOR)
-        return fluence
+def _triple(values: Sequence[float]) -> tuple[float, float, float]:
+    k, j, i = map(float, values)
+    return k, j, i
 
 
 def _interpolate(volume: Tensor, row: Tensor, column: Tensor) -> Tensor:
