@@ -36,11 +36,6 @@ SIDEWAYS = {("dvh", "geometry")}
 MAX_LOOSE, MAX_ARGUMENTS = 4, 6
 # Slicer's own signatures: what users call in the Python console, with every option by its name.
 CONSOLE = {("DeepDosePredict.py", "predict"), ("mrml/prediction.py", "predictDose")}
-UNDER_REPAIR: set[tuple[str, str]] = {
-    ("model/channels.py", "build_channels"),
-    ("planner/bixel_factors.py", "make_views"),
-    ("planner/bixel_factors.py", "with_fit"),
-}
 
 
 def name_of(path: Path) -> str:
@@ -153,8 +148,7 @@ def test_no_function_of_more_than_six_arguments():
                 own = [one for one in arguments if one.arg not in ("self", "cls")]
                 if len(own) > MAX_ARGUMENTS:
                     many.add((path, getattr(node, "name", "lambda")))
-    assert many <= CONSOLE | UNDER_REPAIR, "give the arguments that belong together as one dataclass"
-    assert many >= UNDER_REPAIR, "repaired: take it from the list"
+    assert many <= CONSOLE, "give the arguments that belong together as one dataclass"
 
 
 @pytest.mark.parametrize("room", sorted({*FLOOR} - {"__init__", "errors", "resources", "device"}))
