@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # A file's tests run one after the other in one process, which makes what they share once.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test quick lint types benchmarks clean
+.PHONY: demo test quick lint benchmarks clean
 
 demo: $(VENV)/.demo
 	$(BIN)/deepdose phantom demo/phantom
@@ -25,8 +25,6 @@ quick: $(VENV)/.test
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-
-types: $(VENV)/.test
 	$(BIN)/mypy
 
 benchmarks: $(VENV)/.test

@@ -15,6 +15,7 @@ def distance(mask: np.ndarray, reach_mm: float) -> np.ndarray:
     """Distance in mm, float32, from each voxel to the nearest voxel of a mask, up to `reach_mm`."""
     nearest = distance_transform_edt(~mask, SPACING, return_distances=False, return_indices=True)
     squared = np.zeros(mask.shape, np.float32)
-    for own, there, step in zip(np.indices(mask.shape, sparse=True), nearest, SPACING, strict=True):
+    places: tuple[np.ndarray, ...] = np.indices(mask.shape, sparse=True)
+    for own, there, step in zip(places, nearest, SPACING, strict=True):
         squared += (((own - there) * step) ** 2).astype(np.float32)
     return np.sqrt(np.minimum(squared, np.float32(reach_mm**2)))
