@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from deepdose_training.losses import CDMLoss, DoseLoss, DVHLoss, Structures, ValueDVHLoss, mae, mse
 from DeepDosePredictLib.dvh.goals import Goal, read_goals
 from DeepDosePredictLib.dvh.metrics import Metric, cumulative_dvh
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.patient.roi_mask import RoiMask, to_tensor
 from DeepDosePredictLib.resources import GOALS
 
@@ -149,7 +150,7 @@ def test_weighted_sum_reports_its_parts():
 
 
 def test_unknown_terms_are_refused():
-    with pytest.raises(ValueError, match="unknown loss terms"):
+    with pytest.raises(DeepDoseError, match="unknown loss terms"):
         DoseLoss({"dice": 1.0})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,11 @@ def interpolated(volumes: Tensor, k: Tensor, plane: Tensor) -> Tensor:
     j, i = (2 * plane + 1) / size[1:, None, None] - 1
     where = torch.stack(torch.broadcast_tensors(i, j, k[:, None, None]), -1)
     return F.grid_sample(volumes[None], where[None], align_corners=False)[0]
+
+
+def random_stretch(config: TrainingConfig) -> Callable[[int, Sample, int], Sample]:
+    """Stretches patients as a configuration says, by seed, epoch and patient."""
+    return lambda index, sample, epoch: stretched(sample, Stretch.drawn(config, epoch, index))
 
 
 def stretched(sample: Sample, stretch: Stretch) -> Sample:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -28,7 +28,7 @@ class DataConfig:
 class OptimizerConfig:
     """`adam` (weight decay as an L2 term, as in the DeepDoseNet paper) or `adamw`."""
 
-    name: str = "adamw"
+    name: Literal["adam", "adamw"] = "adamw"
     lr: float = 2e-3
     weight_decay: float = 1e-2
     betas: tuple[float, float] = (0.9, 0.99)
@@ -43,7 +43,7 @@ class ScheduleConfig:
     with the same result as a run planned so from the start.
     """
 
-    name: str = "onecycle"
+    name: Literal["constant", "onecycle", "trapezoid"] = "onecycle"
     warmup_fraction: float = 0.3
     warmup_steps: int = 300
     decay_fraction: float = 0.35
@@ -135,7 +135,9 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
     try:
         for override in overrides:
             _override(content, override)
-        values = {key: _build(_NESTED[key], value) if key in _NESTED else value for key, value in content.items()}
+        values = {
+            key: _build(_NESTED[key], value, f"{key}.") if key in _NESTED else value for key, value in content.items()
+        }
         return _build(TrainingConfig, values)
     except (yaml.YAMLError, TypeError, ValueError, DeepDoseError) as error:
         raise DeepDoseError(f"{path}: {error}") from error
@@ -178,23 +180,28 @@ def _override(content: dict, override: str) -> None:
     content[last] = value
 
 
-def _build(cls: type, values: Mapping) -> Any:
+def _build(cls: type, values: Any, prefix: str = "") -> Any:
+    """The settings of a class; the names of nested ones begin with a `prefix`."""
     if not isinstance(values, Mapping):
         raise DeepDoseError(f"expected settings of {cls.__name__}, found {values!r}")
-    known = {f.name: f for f in fields(cls)}
-    for key, value in values.items():
-        if key not in known:
-            raise DeepDoseError(f"unknown setting {key!r}; known are {', '.join(known)}")
-        kind = known[key].type
-        if kind in ("int", "float") and (isinstance(value, bool) or not isinstance(value, int | float)):
-            raise DeepDoseError(f"{key} must be a number, not {value!r}")
-        if kind == "int" and value != int(value):
-            raise DeepDoseError(f"{key} must be a whole number, not {value!r}")
-    missing = [
-        name
-        for name, f in known.items()
-        if f.default is MISSING and f.default_factory is MISSING and name not in values
-    ]
-    if missing:
+    kinds = get_type_hints(cls)
+    for name, value in values.items():
+        if name not in kinds:
+            raise DeepDoseError(f"unknown setting {prefix + name!r}; known are {', '.join(kinds)}")
+        _check(prefix + name, kinds[name], value)
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in required if name not in values]:
         raise DeepDoseError(f"missing setting {', '.join(missing)}")
     return cls(**values)
+
+
+def _check(name: str, kind: Any, value: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, float) and not number:
+        raise DeepDoseError(f"{name} must be a number, not {value!r}")
+    if kind is int and value != int(value):
+        raise DeepDoseError(f"{name} must be a whole number, not {value!r}")
+    if kind is bool and not isinstance(value, bool):
+        raise DeepDoseError(f"{name} must be true or false, not {value!r}")
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise DeepDoseError(f"{name} must be one of {', '.join(get_args(kind))}, not {value!r}")

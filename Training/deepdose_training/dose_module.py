@@ -9,6 +9,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from DeepDosePredictLib.dvh.metrics import PatientScore, metric_differences, openkbp_metrics
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.channels import ChannelInputs, build_channels
 from DeepDosePredictLib.model.contract import NetworkConfig
 from DeepDosePredictLib.model.network import DeepDoseNet
@@ -30,7 +31,11 @@ class DoseModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.spec = channel_spec(config)
-        self.network = DeepDoseNet(NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)}))
+        try:
+            network = NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)})
+        except (TypeError, ValueError) as error:
+            raise DeepDoseError(f"{config.name}: no such network: {error}") from error
+        self.network = DeepDoseNet(network)
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
@@ -137,10 +142,7 @@ class DoseModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         settings = self.config.optimizer
-        classes = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        if settings.name not in classes:
-            raise ValueError(f"unknown optimizer {settings.name!r}; known are {', '.join(classes)}")
-        optimizer = classes[settings.name](
+        optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name](
             self.network.parameters(),
             lr=settings.lr,
             betas=tuple(settings.betas),
@@ -171,9 +173,7 @@ def learning_rate_schedule(
             return max(0.0, min(1.0, (step + 1) / max(1, config.warmup_steps), (steps - step) / decay))
 
         return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    if config.name == "constant":
-        return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-    raise ValueError(f"unknown schedule {config.name!r}; known are constant, onecycle and trapezoid")
+    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
 def _per_case(values: Tensor) -> Tensor:

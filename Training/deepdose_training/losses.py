@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from DeepDosePredictLib.dvh.goals import Goal, read_goals
 from DeepDosePredictLib.dvh.metrics import Metric
+from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.patient.roi_mask import decode
 from DeepDosePredictLib.resources import goals_path
 
@@ -185,7 +186,7 @@ class DoseLoss(nn.Module):
         super().__init__()
         unknown = set(terms) - set(TERMS)
         if unknown or not terms:
-            raise ValueError(f"unknown loss terms {sorted(unknown)}; known are {', '.join(TERMS)}")
+            raise DeepDoseError(f"unknown loss terms {sorted(unknown)}; known are {', '.join(TERMS)}")
         settings = {name: dict(term) if isinstance(term, Mapping) else {"weight": term} for name, term in terms.items()}
         self.weights = {name: float(setting.pop("weight", 1.0)) for name, setting in settings.items()}
         self.functions = {name: TERMS[name](**setting) for name, setting in settings.items()}

@@ -20,10 +20,10 @@ from DeepDosePredictLib.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.model_file import load_model
 
-from .augment import Stretch, stretched
+from .augment import random_stretch
 from .coarse import CoarseModule
 from .configuration import TrainingConfig
-from .dataset import PatientData, Plans, Sample, cache_patients
+from .dataset import PatientData, Plans, cache_patients
 from .dose_module import DoseModule
 from .export import export_checkpoint
 
@@ -87,10 +87,15 @@ def train(
         raise DeepDoseError(f"{run}: there is a run here already; continue it with --resume or give another --run")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
+    module = (CoarseModule if config.coarse else DoseModule)(config)  # first: mistakes show before patients are read
     cache = Path(config.data.cache)
     patients = cache_patients(config.data.train, cache, Plans.of_training_patients(config))
     validation = cache_patients(config.data.validation, cache, [Plans.of(config)])
-    module, data = _module_and_data(config, patients, validation)
+    data: PatientData
+    if isinstance(module, CoarseModule):
+        data = PatientData(module.averaged(patients), validation, config, batch=list)
+    else:
+        data = PatientData(patients, validation, config, augment=random_stretch(config))
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
@@ -103,19 +108,6 @@ def train(
     if not (trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.best_model_path):
         return None
     return export_checkpoint(Path(best.best_model_path), config, run / f"{config.name}.safetensors")
-
-
-def _module_and_data(
-    config: TrainingConfig, patients: Sequence[Sample], validation: Sequence[Sample]
-) -> tuple[DoseModule, lightning.LightningDataModule]:
-    if config.coarse:
-        coarse = CoarseModule(config)
-        return coarse, PatientData(coarse.averaged(patients), validation, config, batch=list)
-
-    def augment(index: int, sample: Sample, epoch: int) -> Sample:
-        return stretched(sample, Stretch.drawn(config, epoch, index))
-
-    return DoseModule(config), PatientData(patients, validation, config, augment)
 
 
 def start_from(module: DoseModule, path: Path) -> None:
