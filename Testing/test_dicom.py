@@ -23,6 +23,7 @@ from DeepDosePredictLib.io.nrrd_case import read_volume
 from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
+from DeepDosePredictLib.patient.case import Case
 from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
 from synthetic import make_case
 
@@ -314,6 +315,7 @@ def named(path: Path, old: str, new: str) -> None:
 
 def test_names_that_do_not_settle_a_role_must_be_given(patient):
     named(patient, "PTV_7000", "PTV boost")
+    (patient / "dose.dcm").unlink()
     with pytest.raises(DeepDoseError, match=r"PTV boost: its name states no dose.*--roles FILE"):
         read_case(patient)
     case = read_case(patient, {"PTV70": "PTV boost", "PTV56": "PTV_5600", "LeftParotid": "Parotid_L"})
@@ -327,6 +329,72 @@ def test_names_that_do_not_settle_a_role_must_be_given(patient):
     }
     with pytest.raises(DeepDoseError, match="no segment named 'PTV_7000'"):
         read_case(patient, {"PTV70": "PTV_7000"})
+
+
+def prescribe(path: Path, *references: tuple[str, float | None, str]) -> None:
+    """Give the plan dose references: (ROI number or "", TargetPrescriptionDose, description)."""
+    items = []
+    for number, level, description in references:
+        one = pydicom.Dataset()
+        one.DoseReferenceType, one.DoseReferenceDescription = "TARGET", description
+        one.DoseReferenceStructureType = "VOLUME" if number else "SITE"
+        if number:
+            one.ReferencedROINumber = number
+        if level is not None:
+            one.TargetPrescriptionDose = level
+        items.append(one)
+    edit(path, lambda d: setattr(d, "DoseReferenceSequence", pydicom.Sequence(items)))
+
+
+def scale_dose(path: Path, factor: float) -> None:
+    edit(path / "dose.dcm", lambda d: setattr(d, "DoseGridScaling", float(d.DoseGridScaling) * factor))
+
+
+def sources(case: Case) -> dict[str, tuple[str, str]]:
+    return {use.contour: (use.role, use.source) for use in case.assignment.used if use.role.startswith("PTV")}
+
+
+def test_prescriptions_come_from_name_plan_and_dose_in_this_order(patient):
+    named(patient, "PTV_7000", "PTV_High")
+    scale_dose(patient, 1.04)
+    case = read_case(patient)
+    assert sources(case) == {"PTV_High": ("PTV70", "reference dose"), "PTV_5600": ("PTV56", "name")}
+    assert any("PTV_High" in note and "70 Gy" in note and "confirm" in note for note in case.notes)
+    prescribe(patient / "plan.dcm", ("1", 66.0, ""), ("2", 54.0, ""), ("3", None, "CALC POINT"))
+    case = read_case(patient)
+    assert sources(case) == {"PTV_High": ("PTV66", "RTPLAN dose reference"), "PTV_5600": ("PTV56", "name")}
+    assert any("prescribes 54 Gy" in note and "PTV_5600" in note for note in case.notes)
+    prescribe(patient / "plan.dcm", ("", 69.96, "PTV high"))
+    assert sources(read_case(patient))["PTV_High"] == ("PTV69.96", "RTPLAN dose reference")
+    case = read_case(patient, {"PTV68": "PTV_High"})
+    assert sources(case)["PTV_High"] == ("PTV68", "user")
+
+
+def test_a_dose_that_fits_no_prescription_tells_none(patient):
+    named(patient, "PTV_7000", "PTV_High")
+    scale_dose(patient, 0.5)
+    with pytest.raises(CaseError, match="PTV_High: its name states no dose"):
+        read_case(patient)
+
+
+def test_what_the_plan_prescribes_a_dose_to_is_not_lost_for_its_name(patient):
+    named(patient, "PTV_7000", "Region 3")
+    edit(patient / "structures.dcm", lambda d: setattr(d.RTROIObservationsSequence[0], "RTROIInterpretedType", "ORGAN"))
+    assert read_case(patient).targets() == ("PTV56",)
+    prescribe(patient / "plan.dcm", ("1", 66.0, ""))
+    with pytest.raises(CaseError, match=r"Region 3: the RTPLAN prescribes.*66 Gy.*PTV66"):
+        read_case(patient)
+
+
+def test_plans_that_contradict_each_other_tell_no_prescription(patient):
+    named(patient, "PTV_7000", "PTV_High")
+    shutil.copy(patient / "plan.dcm", patient / "plan2.dcm")
+    edit(patient / "plan2.dcm", lambda d: setattr(d, "SOPInstanceUID", "1.2.3.4"))
+    prescribe(patient / "plan.dcm", ("1", 50.0, ""))
+    prescribe(patient / "plan2.dcm", ("1", 20.0, ""))
+    case = read_case(patient)
+    assert sources(case)["PTV_High"] == ("PTV68", "reference dose")
+    assert any("different doses to PTV_High" in note for note in case.notes)
 
 
 def test_a_target_by_type_is_not_lost_for_its_name(patient):

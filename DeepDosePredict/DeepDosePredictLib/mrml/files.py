@@ -43,7 +43,7 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: P
             scene, dosePath or folder / DOSE, "vtkMRMLScalarVolumeNode", slicer.vtkMRMLVolumeArchetypeStorageNode()
         )
     try:
-        assignment = assignSegments(segmentation, roles)
+        assignment = assignSegments(segmentation, roles, dose)
         case = caseFromNodes(ct, segmentation, assignment.roles, dose, assignment)
     except DeepDoseError as error:
         raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import DeepDoseError
+from ..geometry.dose_level import dose_level
 from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment, Roles
 from ..patient.rois import is_target
 from ..patient.roles import assign
-from ..patient.structure_names import Match, match_structures
-from .geometry import linearToWorld, volumeGrid
+from ..patient.structure_names import Evidence, Match, match_structures
+from .geometry import linearToWorld, volumeGrid, volumeOf
 from .patients import mixtureWarnings
+from .segments import segmentShape
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,13 @@ def checkedInputs(
         raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
     linearToWorld(segmentationNode)
     mixed = mixtureWarnings(ctNode, filter(None, (segmentationNode, referenceDoseNode)))
-    return Inputs(ctNode, segmentationNode, referenceDoseNode, assignSegments(segmentationNode, roles), tuple(mixed))
+    return Inputs(
+        ctNode,
+        segmentationNode,
+        referenceDoseNode,
+        assignSegments(segmentationNode, roles, referenceDoseNode),
+        tuple(mixed),
+    )
 
 
 def segmentNames(segmentationNode) -> dict[str, str]:
@@ -98,6 +106,16 @@ def matchRoles(segmentationNode) -> list[Match]:
     return match_structures(segmentNames(segmentationNode))
 
 
-def assignSegments(segmentationNode, roles: Mapping | None) -> Assignment:
-    """Which segment is used as what, by names and the roles given; see `patient.roles.assign`."""
-    return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName())
+def assignSegments(segmentationNode, roles: Mapping | None, referenceDoseNode=None) -> Assignment:
+    """Which segment is used as what, by names and the roles given; see `patient.roles.assign`.
+
+    The reference dose tells the prescription of a PTV whose name states none.
+    """
+
+    def level(segmentId: str) -> float | None:
+        if referenceDoseNode is None:
+            return None
+        return dose_level(segmentShape(segmentationNode, segmentId), volumeOf(referenceDoseNode))
+
+    evidence = Evidence(dose_level=level)
+    return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName(), evidence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import DeepDoseError
@@ -64,13 +64,19 @@ def assign(
     if not names:
         raise DeepDoseError(f"{where}: it has no segments; contour the PTVs and organs first")
     answers = check_answers(given or {}, names)
-    uses = _with_answers(decisions(names, evidence), answers, names)
+    uses = _with_answers(decisions(names, _about_others(evidence or Evidence(), answers)), answers, names)
     if questions := _questions(uses, names, answers):
         raise DeepDoseError(f"{where}: {questions}")
     if not any(is_target(role) for _, decision in uses.items() for role in _taken(decision)):
         raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
     taken = {role for decision in uses.values() for role in _taken(decision)}
     return Assignment(tuple(_use(s, names[s], decision, taken) for s, decision in uses.items())).ordered()
+
+
+def _about_others(evidence: Evidence, answers: Answers) -> Evidence:
+    """The evidence without the slow look at the dose of contours of which the user spoke."""
+    answered = {segment for segments in answers.roles.values() for segment in segments} | set(answers.not_targets)
+    return replace(evidence, dose_level=lambda s: None if s in answered else evidence.dose_level(s))
 
 
 def _with_answers(found: Mapping[str, Decision], answers: Answers, names: Mapping[str, str]) -> dict[str, Decision]:

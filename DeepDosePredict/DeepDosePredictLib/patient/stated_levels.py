@@ -23,6 +23,11 @@ _USUAL_HUNDREDTHS = """
 USUAL_DECIMAL = frozenset(map(float, f"{_USUAL_TENTHS} {_USUAL_HUNDREDTHS}".split()))
 
 
+_COMMON_GY = (45.0, 50.0, 50.4, 54.0, 56.0, 57.0, 59.4, 60.0, 63.0, 64.0, 65.0, 66.0, 68.0, 70.0, 72.0)
+_D95_OF_LEVEL, _APART = 0.98, 0.04
+"""D95 of a planned target in units of its prescription, and how far from that it may be."""
+
+
 @dataclass(frozen=True)
 class StatedLevels:
     """Prescriptions in Gy that a name may state, the likeliest first, and why it must be asked, "" for a sure one."""
@@ -51,6 +56,12 @@ def stated_levels(tokens: Sequence[Token]) -> StatedLevels:
     if len(levels) > 1:
         return StatedLevels(levels, f"its name states several doses ({', '.join(f'{x:g}' for x in levels)} Gy)")
     return StatedLevels(levels, "" if any(one.sure for one in found) else f"its name may state {levels[0]:g} Gy")
+
+
+def likely_level(d95: float) -> float | None:
+    """The common prescription in Gy that a target's D95 in Gy suggests; None if none is near."""
+    level = min(_COMMON_GY, key=lambda level: abs(d95 / level - _D95_OF_LEVEL))
+    return level if abs(d95 / level - _D95_OF_LEVEL) <= _APART else None
 
 
 def _with_decimals(tokens: Sequence[Token]) -> Iterator[Number | tuple[Number, ...]]:

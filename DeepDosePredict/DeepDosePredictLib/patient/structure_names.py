@@ -102,7 +102,7 @@ def decisions(names: Mapping[str, str], evidence: Evidence | None = None) -> dic
         if site.meaning(name):
             found[segment] = replace(found[segment], source=BY_SITE)
     _ask_about_other_days(found, readings)
-    _ask_for_missing_levels(found, readings)
+    _ask_for_missing_levels(found, _levels_of_others(readings, evidence))
     _ask_about_twins(found, names)
     _take_external_by_type(found, evidence)
     return found
@@ -140,16 +140,11 @@ def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decisio
         if planned is not None and abs(planned - level) > 0.01 * planned:
             note = f"the RTPLAN prescribes {planned:g} Gy to it, its name states {level:g} Gy, which was taken"
         return Decision(Outcome.TARGET, targets, note=note)
-    if reading.outcome is Outcome.HELP:
-        if planned is None:
-            return Decision(Outcome.HELP, note=reading.note)
-        note = f"{reading.note}, but the RTPLAN prescribes {planned:g} Gy to it"
-        return Decision(Outcome.POSSIBLE_TARGET, (f"PTV{planned:g}",), BY_PLAN, note)
-    if planned is not None:
+    if reading.outcome is Outcome.POSSIBLE_TARGET and planned is not None:
         return Decision(Outcome.TARGET, (f"PTV{planned:g}",), BY_PLAN)
     if reading.outcome is Outcome.POSSIBLE_TARGET:
         return _open_target(segment, reading, targets, evidence)
-    if kind == "PTV":
+    if kind == "PTV" and reading.outcome is not Outcome.HELP:
         return Decision(Outcome.POSSIBLE_TARGET, source=BY_TYPE, note="of type PTV, but its name does not say so")
     return Decision(reading.outcome, reading.roles, note=reading.note)
 
@@ -172,13 +167,26 @@ def _ask_about_other_days(found: dict[str, Decision], readings: Mapping[str, Nam
             found[segment] = Decision(Outcome.POSSIBLE_TARGET, found[segment].roles, note=note)
 
 
-def _ask_for_missing_levels(found: dict[str, Decision], readings: Mapping[str, NameReading]) -> None:
-    """A target changed for planning (PTV54_opt, PTV54-PTV70) may be all that there is of its level."""
+def _levels_of_others(readings: Mapping[str, NameReading], evidence: Evidence) -> dict[str, tuple[float, str]]:
+    """{ID: (level in Gy, why)} of contours that no name makes a target, but that may be all that there is of a level.
+
+    That is a target changed for planning (PTV54_opt, PTV54-PTV70), and what an RTPLAN prescribes a dose to.
+    """
+    derived = {
+        segment: (reading.levels[0], reading.note)
+        for segment, reading in readings.items()
+        if reading.outcome is Outcome.HELP and reading.derived and reading.levels
+    }
+    planned = {s: (level, "the RTPLAN prescribes a dose to it") for s, level in evidence.planned.items()}
+    return {segment: one for segment, one in (derived | planned).items() if segment in readings}
+
+
+def _ask_for_missing_levels(found: dict[str, Decision], levels: Mapping[str, tuple[float, str]]) -> None:
     taken = {role for decision in found.values() if decision.outcome in _TARGETS for role in decision.roles}
-    for segment, reading in readings.items():
-        role = f"PTV{reading.levels[0]:g}" if reading.levels else ""
-        if found[segment].outcome is Outcome.HELP and reading.derived and role and role not in taken:
-            note = f"{reading.note}, but there is no other target of {reading.levels[0]:g} Gy"
+    for segment, (level, why) in levels.items():
+        role = f"PTV{level:g}"
+        if found[segment].outcome not in _TARGETS and role not in taken:
+            note = f"{why}, but there is no other target of {level:g} Gy"
             found[segment] = Decision(Outcome.POSSIBLE_TARGET, (role,), note=note)
 
 

@@ -77,6 +77,7 @@ class RtStudy:
         doses: every RTDOSE that can be this structure set's plan dose.
         problem: why it cannot be read, in words.
         notes: what the user should know.
+        plans: every RTPLAN that refers to the structure set.
     """
 
     name: str
@@ -86,9 +87,10 @@ class RtStudy:
     doses: tuple[Path, ...] = ()
     problem: str = ""
     notes: tuple[str, ...] = ()
+    plans: tuple[Path, ...] = ()
 
     def files(self) -> list[Path]:
-        return [*filter(None, (self.structures,)), *self.ct, *self.doses]
+        return [*filter(None, (self.structures,)), *self.ct, *self.doses, *self.plans]
 
 
 def has_dicom(folder: Path) -> bool:
@@ -194,7 +196,13 @@ def _study(structures: Entry, entries: Sequence[Entry], folder: Path, notes: tup
             " reference dose"
         )
     return RtStudy(
-        "", folder, structures.path, tuple(e.path for e in ct), tuple(e.path for e in doses), notes=(*notes, *note)
+        "",
+        folder,
+        structures.path,
+        tuple(e.path for e in ct),
+        tuple(e.path for e in doses),
+        notes=(*notes, *note),
+        plans=tuple(e.path for e in entries if e.modality == "RTPLAN" and structures.uid in e.references),
     )
 
 

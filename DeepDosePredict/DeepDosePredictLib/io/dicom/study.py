@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import CaseError, DeepDoseError
 from ...geometry.clinical_case import clinical_case
 from ...geometry.contours import contours_to_labelmap
+from ...geometry.dose_level import dose_level
 from ...geometry.shapes import LabelmapShape
 from ...patient.assignment import Assignment
 from ...patient.case import Case
@@ -19,6 +20,7 @@ from .files import reading, text
 from .index import RtStudy
 from .reference import DicomReference
 from .rtdose import PlannedDose, read_rtdose
+from .rtplan import read_prescriptions
 from .rtstruct import StructureSet, read_structures
 
 
@@ -35,22 +37,31 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
     if study.problem or study.structures is None:
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
-    assignment = _assignment(structures, roles)
     ct, first = read_ct(study.ct)
     with reading(study.ct[0]):
-        frame, refer_to = text(first, "FrameOfReferenceUID"), DicomReference.of(first, structures.uid, assignment.roles)
+        frame = text(first, "FrameOfReferenceUID")
+    planned = _dose(study, dose, frame)
+    reference = planned.volume if planned else None
+    prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
+
+    def level(number: str) -> float | None:
+        return None if reference is None else dose_level(_shape(structures, number, frame), reference)
+
+    assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
     parts = {
         role: [(structures.names[n], _shape(structures, n, frame)) for n in rois]
         for role, rois in assignment.roles.items()
     }
-    reference = _dose(study, dose, frame)
-    case = clinical_case(ct, parts, str(study.structures), reference.volume if reference else None, assignment)
-    return replace(case, name=study.name, notes=(*study.notes, *assignment.warnings(), *case.notes), dicom=refer_to)
+    case = clinical_case(ct, parts, str(study.structures), reference, assignment)
+    with reading(study.ct[0]):
+        refer_to = DicomReference.of(first, structures.uid, assignment.roles)
+    notes = (*study.notes, *plan_notes, *assignment.warnings(), *case.notes)
+    return replace(case, name=study.name, notes=notes, dicom=refer_to)
 
 
-def _assignment(structures: StructureSet, given: Mapping | None) -> Assignment:
+def _assignment(structures: StructureSet, given: Mapping | None, evidence: Evidence) -> Assignment:
     try:
-        return assign(structures.names, given, str(structures.path), Evidence(structures.types))
+        return assign(structures.names, given, str(structures.path), evidence)
     except DeepDoseError as error:
         raise CaseError(f"{error}; on the command line, with --roles FILE") from error
 
