@@ -111,8 +111,7 @@ def test_readme_names_the_two_commands_and_ci_runs_one():
 
 
 DOCUMENTS = (
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Training/README.md")),
     *(ROOT / "docs").glob("*.md"),
 )
 
