@@ -1,4 +1,4 @@
-"""The frame: CMake lists every file, the extension descriptions agree, the README names what works, rooms import what they may."""
+"""The frame: CMake lists every file, descriptions agree, documents name what is there, rooms import what they may."""
 
 from __future__ import annotations
 
