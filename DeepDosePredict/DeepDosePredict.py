@@ -22,7 +22,7 @@ from DeepDosePredictLib.panel import model_files, slice_views
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
 from DeepDosePredictLib.panel.input_watch import InputWatch
 from DeepDosePredictLib.panel.key_combo import KeyCombo
-from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode
+from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode, DvhSource
 from DeepDosePredictLib.panel.readiness import readiness
 from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
 from DeepDosePredictLib.panel.structure_table import StructureTable
@@ -315,6 +315,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.goals,
             parameters.extraMetrics.strip(),
             parameters.gantryAngles.strip(),
+            parameters.dvhSource.name,
         ]
         return f"{inputs} {json.dumps(settings)}"
 
@@ -347,6 +348,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self._isPredicting:
             self._whyStopped = _("Cancelled; the scene is as it was.")
             return
+        self.refresh()  # of what changed a moment ago
+        if not self.ui.predictButton.enabled:
+            return
         with slicer.util.tryWithErrorDisplay(_("The dose was not predicted."), waitCursor=True):
             if ensure_dependencies():
                 self.predict()
@@ -373,10 +377,13 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 metrics=parameters.extraMetrics,
                 gantryAngles=parse_gantry_angles(parameters.gantryAngles),
                 progress=self.onProgress,
+                dvhs=prediction.BUILT_IN,
             )
             self.results.take(result, fingerprint)
             self.ui.resultsCollapsibleButton.collapsed = False
             self.showStatus("")
+            if parameters.dvhSource is DvhSource.slicerrt:
+                self.useSlicerRt(result)
         except PredictionStopped as stopped:
             self.showStatus(str(stopped))
         except Exception:
@@ -388,6 +395,17 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.initializeParameterNode()
             self.refresh()
             self.onInputsChanged()
+
+    def useSlicerRt(self, result):
+        """SlicerRT's DVHs follow the built-in ones, which are on the screen meanwhile."""
+        self.refresh()
+        try:
+            result.useSlicerRt(self.onProgress)
+            self.showStatus("")
+        except PredictionStopped:
+            if result.doseNode.GetScene() is None:
+                raise
+            self.showStatus(_("Cancelled; the DVHs are the built-in ones."))
 
     def onProgress(self, fraction, text):
         self.ui.progressBar.value = round(100 * fraction)
@@ -429,6 +447,7 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
         metrics="",
         gantryAngles=None,
         progress=None,
+        dvhs=prediction.SLICERRT,
     ):
         """Predict and compare; see prediction.predictDose for the arguments and the PredictionResult."""
         return prediction.predictDose(
@@ -444,6 +463,7 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
             metrics=metrics,
             gantryAngles=gantryAngles,
             progress=progress,
+            dvhs=dvhs,
         )
 
     def matchRoles(self, segmentationNode):

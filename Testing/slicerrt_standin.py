@@ -3,10 +3,14 @@
 Arguments are positional only, types as C++ wants them, and an unknown name is an AttributeError, as with wrapped C++.
 The numbers are computed as SlicerRT does, with VTK on the whole oversampled grid, not with the code under test. What is
 not exposed to Python there (SetDisableModifiedEvent of a logic) is not here either; `silent` shows tests that state.
+
+Besides computing, it does what the genuine code does: makes its chart during the run, files tables and chart in the
+hierarchy, complains harmlessly once a call, and adds or takes curves, with a change of layout, when "Show" is ticked.
 """
 
 from __future__ import annotations
 
+import sys
 import types
 from math import ceil
 
@@ -129,7 +133,9 @@ class StandInLogic:
     def __init__(self, scene, /):
         self._scene = scene
         self._start, self._step, self._factor = 0.1, 0.2, 2.0
-        self.silent, self.calls = False, []
+        self.silent, self.calls, self.errors = False, [], []
+        self.layout_changes = 0
+        self._observed = {}
 
     def GetStartValue(self, /):
         return self._start
@@ -157,9 +163,14 @@ class StandInLogic:
         ids = node._selected or [segmentation.GetNthSegmentID(n) for n in range(segmentation.GetNumberOfSegments())]
         assert self._factor == 2, "the stand-in oversamples twice only"
         assert not node._flags["AutomaticOversampling"], "fails with labelmaps in SlicerRT"
+        self.calls.append((node.GetDoseVolumeNode().GetName(), tuple(ids)))
+        print(
+            "vtkSegmentationConverter: FindPath failed: source and target representation names are the same",
+            file=sys.stderr,
+        )
+        self._prepare(node)
         for segment_id in ids:
             assert segmentation.GetSegment(segment_id) is not None, "SlicerRT crashes on a segment that does not exist"
-            self.calls.append((node.GetDoseVolumeNode().GetName(), segment_id))
             error = self._compute(node, segment_id)
             if error:  # as in SlicerRT: events stay disabled
                 return error
@@ -188,6 +199,7 @@ class StandInLogic:
             table_node = self._scene.AddNewNodeByClass(
                 "vtkMRMLTableNode", self._scene.GenerateUniqueName(segment_id + "_DvhTable")
             )
+            self._file(dose_node, table_node)
             for key, value in (("DVH", "1"), ("TableRow", str(metrics.GetNumberOfRows()))):
                 table_node.SetAttribute("DoseVolumeHistogram." + key, value)
             metrics.InsertNextBlankRow()
@@ -228,6 +240,64 @@ class StandInLogic:
             other.AddNodeReferenceID("DoseVolumeHistogram.createdDvhArrayRef", table_node.GetID())
         return ""
 
+    def _prepare(self, node) -> None:
+        """The chart, made during the run, and the observer of the metrics table."""
+        metrics, chart = node.GetMetricsTableNode(), node.GetChartNode()
+        for other in (metrics, chart):
+            self._file(node.GetDoseVolumeNode(), other)
+        if metrics not in self._observed:
+            self._observed[metrics] = chart
+            metrics.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._on_show(metrics, chart))
+
+    def _file(self, dose_node, node) -> None:
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
+        level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
+        study = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(dose_node), level)
+        if study and not hierarchy.GetItemByDataNode(node):
+            hierarchy.CreateItem(study, node)
+
+    def _on_show(self, metrics, chart) -> None:
+        """Curves follow the ticks; adding one needs a plot layout."""
+        if self.silent or metrics.GetScene() is None:
+            return
+        for table_node in self._tables(metrics):
+            row = int(table_node.GetAttribute("DoseVolumeHistogram.TableRow"))
+            shown = metrics.GetTable().GetValue(row, 0).ToInt()
+            series = self.GetPlotSeriesNodeForTable(chart, table_node)
+            if shown and series is None:
+                self.AddDvhToChart(chart, table_node)
+            elif not shown and series is not None:
+                self.RemoveDvhFromChart(chart, table_node)
+
+    def AddDvhToChart(self, chart, table_node, /):
+        self.layout_changes += 1
+        series = self._scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", table_node.GetName())
+        series.SetAndObserveTableNodeID(table_node.GetID())
+        chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        chart.AddNodeReferenceID("DoseVolumeHistogram.dvhPlotSeries", series.GetID())
+        return series
+
+    def RemoveDvhFromChart(self, chart, table_node, /):
+        series = self.GetPlotSeriesNodeForTable(chart, table_node)
+        chart.RemovePlotSeriesNodeID(series.GetID())
+        role = "DoseVolumeHistogram.dvhPlotSeries"
+        for n in reversed(range(chart.GetNumberOfNodeReferences(role))):
+            if chart.GetNthNodeReferenceID(role, n) == series.GetID():
+                chart.RemoveNthNodeReferenceID(role, n)
+
+    def _tables(self, metrics) -> list:
+        """Like GetDvhTableNodes: an empty role is an error in the log."""
+        roles = [metrics.GetNthNodeReferenceRole(n) for n in range(metrics.GetNumberOfNodeReferenceRoles())]
+        tables = []
+        for role in roles:
+            if role and role.startswith("DoseVolumeHistogram."):
+                table = metrics.GetNodeReference(role)
+                if table is None:
+                    self.errors.append(f"{role}: no table")
+                else:
+                    tables.append(table)
+        return tables
+
     def ComputeVMetrics(self, node, /):
         values = _numbers(node._texts["VDoseValues"])
         assert not node._flags["ShowVMetricsCc"], "not in the stand-in"
@@ -257,10 +327,7 @@ class StandInLogic:
         first = metrics.GetNumberOfColumns()
         for name in names:
             _add_text_column(metrics, name)
-        for n in range(self._scene.GetNumberOfNodesByClass("vtkMRMLTableNode")):
-            table_node = self._scene.GetNthNodeByClass(n, "vtkMRMLTableNode")
-            if table_node.GetNodeReference("dvhMetricsTableRef") is not node.GetMetricsTableNode():
-                continue
+        for table_node in self._tables(node.GetMetricsTableNode()):
             table = table_node.GetTable()
             assert table.GetNumberOfRows() > 1, "SlicerRT crashes on a table that was left half-made"
             row = int(table_node.GetAttribute("DoseVolumeHistogram.TableRow"))

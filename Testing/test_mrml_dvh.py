@@ -16,9 +16,17 @@ from DeepDosePredictLib.dvh.metrics import Metric  # noqa: E402
 from DeepDosePredictLib.dvh.oversampled import OversampledDose  # noqa: E402
 from DeepDosePredictLib.errors import DeepDoseError  # noqa: E402
 from DeepDosePredictLib.io.openkbp import read_openkbp  # noqa: E402
-from DeepDosePredictLib.mrml.charts import dvhChart, removeRun, runNodes  # noqa: E402
+from DeepDosePredictLib.mrml.charts import (  # noqa: E402
+    dvhChart,
+    highlight,
+    removeRun,
+    runNodes,
+    showStructure,
+    structuresOf,
+)
 from DeepDosePredictLib.mrml.dvh import DvhSettings, computeDvhs  # noqa: E402
 from DeepDosePredictLib.mrml.dvh_result import curveOf  # noqa: E402
+from DeepDosePredictLib.mrml.slicerrt_dvh import LARGEST_DOSE, slicerRtDvhs, slicerRtProblem  # noqa: E402
 
 SHAPE, SPACING = (16, 20, 24), (3.0, 2.5, 2.0)
 METRICS = tuple(map(Metric.parse, ("D95%", "D1%", "D0.1cc", "V20Gy", "V59.85Gy")))
@@ -65,6 +73,14 @@ class Patient:
 
     def dvhs(self, ids=("PTV70", "Brainstem"), **options):
         return computeDvhs(self.segmentation, ids, self.doses, METRICS, **options)
+
+    def slicer_rt_dvhs(self, logic, ids=("PTV70", "Brainstem"), settings=None, metrics=METRICS):
+        """SlicerRT's in the place of the built-in ones."""
+        built_in = computeDvhs(self.segmentation, ids, self.doses, metrics, settings)
+        try:
+            return slicerRtDvhs(logic, built_in, metrics, settings or DvhSettings())
+        finally:
+            built_in.removeNodes()
 
 
 @pytest.fixture
@@ -222,13 +238,13 @@ def test_chart(patient):
         patient.segmentation.GetSegmentation().GetSegment(name).SetColor(*color)
     chart = dvhChart(patient.dvhs(), "Run")
     assert (chart.GetTitle(), chart.GetXAxisTitle(), chart.GetYAxisTitle()) == (
-        "Dose Volume Histogram",
+        "Dose Volume Histogram: reference solid, predicted dashed",
         "Dose [Gy]",
         "Fractional volume [%]",
     )
     assert chart.GetXAxisRange()[1] >= 1.3 * 70
     series = [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
-    assert [s.GetName() for s in series] == ["PTV70", "PTV70, predicted", "Brainstem", "Brainstem, predicted"]
+    assert [s.GetName() for s in series] == ["PTV70 ref", "PTV70 pred", "Brainstem ref", "Brainstem pred"]
     solid, dash = slicer.vtkMRMLPlotSeriesNode.LineStyleSolid, slicer.vtkMRMLPlotSeriesNode.LineStyleDash
     assert [s.GetLineStyle() for s in series] == [solid, dash] * 2
     for s in series:
@@ -247,14 +263,10 @@ def test_a_single_dose_is_solid(patient):
 def test_slicerrt_is_used_where_it_is_and_agrees(patient, slicer_rt):
     """Its numbers come from bins of 0.2 Gy; finer bins bring them to our quantiles."""
     patient.segmentation.GetSegmentation().GetSegment("Brainstem").SetName("Hirnstamm")
-    theirs, ours = patient.dvhs(settings=DvhSettings(0.01, 0.01)), patient.dvhs(slicerRtLogic=None)
+    theirs, ours = patient.slicer_rt_dvhs(slicer_rt, settings=DvhSettings(0.01, 0.01)), patient.dvhs()
     assert theirs.method.startswith("SlicerRT") and "own DVH" in ours.method
-    assert slicer_rt.calls == [
-        ("Clinical", "PTV70"),
-        ("Clinical", "Brainstem"),
-        ("Prediction", "PTV70"),
-        ("Prediction", "Brainstem"),
-    ]
+    both = ("PTV70", "Brainstem")
+    assert slicer_rt.calls == [("Clinical", both), ("Prediction", both)], "one call for all structures of a dose"
     assert set(theirs.curves) == set(ours.curves) and not theirs.warnings
     for key, curve in theirs.curves.items():
         assert curve.name == ours.curves[key].name
@@ -268,11 +280,11 @@ def test_slicerrts_settings_are_restored(patient, slicer_rt):
     slicer_rt.SetStartValue(0.5)
     slicer_rt.SetStepSize(1.5)
     slicer_rt.SetDefaultDoseVolumeOversamplingFactor(4.0)
-    dose, percent = curveOf(patient.dvhs().curves["Reference", "PTV70"].tableNode)
+    dose, percent = curveOf(patient.slicer_rt_dvhs(slicer_rt).curves["Reference", "PTV70"].tableNode)
     assert (dose[1], dose[2] - dose[1]) == pytest.approx((0.1, 0.2)) and percent[0] == 100
     slicer_rt.ComputeVMetrics = lambda node, /: False
     with pytest.raises(DeepDoseError, match="SlicerRT"):
-        patient.dvhs()
+        patient.slicer_rt_dvhs(slicer_rt)
     assert slicer_rt.GetStartValue() == 0.5 and slicer_rt.GetStepSize() == 1.5
     assert slicer_rt.GetDefaultDoseVolumeOversamplingFactor() == 4.0
 
@@ -287,7 +299,7 @@ def test_slicerrt_with_bad_segments(patient, slicer_rt):
     patient.add_segment("Empty", outside)
     patient.add_segment("Negative", negative)
     before = patient.scene.node_names()
-    dvhs = patient.dvhs(["Negative", "Empty", "PTV70", "no such ID", "Brainstem"])
+    dvhs = patient.slicer_rt_dvhs(slicer_rt, ["Negative", "Empty", "PTV70", "no such ID", "Brainstem"])
     assert set(dvhs.curves) == {(label, name) for label in patient.doses for name in ("PTV70", "Brainstem")} | {
         ("Predicted", "Negative")
     }
@@ -299,29 +311,81 @@ def test_slicerrt_with_bad_segments(patient, slicer_rt):
     assert not patient.segmentation.GetNumberOfNodeReferences(CREATED)
 
 
+def add_negative(patient, *doses) -> None:
+    """A segment with negative doses, which SlicerRT refuses."""
+    where = np.s_[1:3, 2:5, 2:5]
+    mask = np.zeros(SHAPE, bool)
+    mask[where] = True
+    patient.add_segment("Negative", mask)
+    for node in doses:
+        slicer.util.arrayFromVolume(node)[where] = -1
+        slicer.util.arrayFromVolumeModified(node)
+
+
 def test_slicerrt_speaks_again_when_the_last_segment_fails(patient, slicer_rt):
-    far = lps_grid(SPACING, (900.0, 0, 0))
-    segment = slicer.vtkSegment()
-    segment.SetName("Far")
-    segment.AddRepresentation("Binary labelmap", oriented_image(np.ones((3, 3, 3), bool), far))
-    patient.segmentation.GetSegmentation().AddSegment(segment, "Far")
-    dvhs = patient.dvhs(["PTV70", "Far"])
-    assert "do not overlap" in dvhs.failures["Predicted", "Far"]
+    add_negative(patient, patient.predicted)
+    dvhs = patient.slicer_rt_dvhs(slicer_rt, ["PTV70", "Negative"])
+    assert "negative dose values" in dvhs.failures["Predicted", "Negative"]
     assert not slicer_rt.silent and not dvhs.parameterNode.GetDisableModifiedEvent()
-    assert list(dvhs.curves) == [("Reference", "PTV70"), ("Predicted", "PTV70")]
+    assert set(dvhs.curves) == {("Reference", "PTV70"), ("Reference", "Negative"), ("Predicted", "PTV70")}
+    assert slicer_rt.errors == [], "no empty roles"
+
+
+def test_slicerrt_speaks_again_when_all_fail(patient, slicer_rt):
+    add_negative(patient, patient.reference, patient.predicted)
+    before = patient.scene.node_names()
+    dvhs = patient.slicer_rt_dvhs(slicer_rt, ["Negative"])
+    assert not dvhs.curves and "SlicerRT gives no DVH" in " ".join(dvhs.warnings)
+    assert not slicer_rt.silent and slicer_rt.errors == []
+    assert patient.scene.node_names() == before
+
+
+def test_stopping_between_calls_leaves_nothing(patient, slicer_rt):
+    before = patient.scene.node_names()
+    built_in = patient.dvhs()
+    seen = []
+
+    def stop(done, what):
+        seen.append(what)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        slicerRtDvhs(slicer_rt, built_in, METRICS, DvhSettings(), stop)
+    assert "2 structures under Clinical" in seen[0]
+    built_in.removeNodes()
+    assert patient.scene.node_names() == before and not slicer_rt.silent
+
+
+def test_slicerrt_repeats_what_the_built_in_code_says(patient, slicer_rt):
+    """Such as that a structure reaches the edge of the dose, which SlicerRT cuts in silence."""
+    cut = np.zeros(SHAPE, bool)
+    cut[:4, 5:9, 6:9] = True
+    patient.add_segment("Cut", cut)
+    dvhs = patient.slicer_rt_dvhs(slicer_rt, ["Cut", "PTV70"])
+    assert "Cut: reaches the edge of Clinical and Prediction" in " ".join(dvhs.warnings)
+
+
+def test_slicerrt_is_not_asked_where_it_is_slow_or_wrong(patient, slicer_rt):
+    assert slicerRtProblem(patient.doses) == ""
+    slicer.util.updateVolumeFromArray(patient.reference, dose_array().astype(np.int16))
+    assert "whole numbers" in slicerRtProblem(patient.doses)
+    large = np.zeros((2, 2, LARGEST_DOSE // 4 + 1), np.float32)
+    slicer.util.updateVolumeFromArray(patient.reference, large)
+    assert "Clinical has 4 million voxels" in slicerRtProblem(patient.doses)
 
 
 def test_slicerrt_without_any_good_segment(patient, slicer_rt):
     before = patient.scene.node_names()
     patient.add_segment("Empty", np.zeros(SHAPE, bool))
-    dvhs = patient.dvhs(["Empty"])
+    dvhs = patient.slicer_rt_dvhs(slicer_rt, ["Empty"])
     assert not dvhs.curves and len(dvhs.warnings) == 1
     assert patient.scene.node_names() == before
 
 
 def test_slicerrts_zero_for_the_whole_structure_is_not_shown(patient, slicer_rt):
     metrics = tuple(map(Metric.parse, ("D100%", "D500cc")))
-    curve = computeDvhs(patient.segmentation, ["PTV70"], patient.doses, metrics).curves["Reference", "PTV70"]
+    curve = patient.slicer_rt_dvhs(slicer_rt, ["PTV70"], metrics=metrics).curves["Reference", "PTV70"]
     assert curve.metrics[metrics[0]] == curve.metrics[metrics[1]] == curve.minimum > 0
 
 
@@ -329,15 +393,15 @@ def test_slicerrt_refuses_a_volume_that_is_no_dose(patient, slicer_rt):
     before = patient.scene.node_names()
     patient.predicted.RemoveAttribute("DicomRtImport.DoseVolume")
     with pytest.raises(DeepDoseError, match="Prediction: SlicerRT does not take"):
-        patient.dvhs()
+        patient.slicer_rt_dvhs(slicer_rt)
     assert patient.scene.node_names() == before
 
 
 def test_slicerrts_chart_shows_the_same(patient, slicer_rt):
-    dvhs = patient.dvhs()
+    dvhs = patient.slicer_rt_dvhs(slicer_rt)
     chart = dvhChart(dvhs, "Run")
     assert chart is dvhs.parameterNode.GetChartNode()
-    own = dvhChart(patient.dvhs(slicerRtLogic=None), "Run")
+    own = dvhChart(patient.dvhs(), "Run")
     for n in range(4):
         theirs, ours = chart.GetNthPlotSeriesNode(n), own.GetNthPlotSeriesNode(n)
         assert (theirs.GetName(), theirs.GetLineStyle(), theirs.GetColor()) == (
@@ -352,18 +416,59 @@ def test_slicerrts_chart_shows_the_same(patient, slicer_rt):
 
 def test_a_run_is_removed_by_its_chart(patient, slicer_rt):
     before = patient.scene.node_names()
-    chart = dvhChart(patient.dvhs(), "Run")
+    chart = dvhChart(patient.slicer_rt_dvhs(slicer_rt), "Run")
     assert {node.GetID() for node in runNodes(chart)} == patient.scene.node_names() - before
     removeRun(chart)
     assert patient.scene.node_names() == before
     assert not patient.reference.GetNumberOfNodeReferences(CREATED)
 
 
+def test_a_run_is_removed_whole_after_slicerrt_took_parts_of_it(patient, slicer_rt):
+    """A curve unticked in SlicerRT's table; the parameter node deleted by a user."""
+    before = patient.scene.node_names()
+    dvhs = patient.slicer_rt_dvhs(slicer_rt)
+    chart, metrics = dvhChart(dvhs, "Run"), dvhs.parameterNode.GetMetricsTableNode()
+    metrics.GetTable().SetValue(1, 0, slicerrt_standin.vtk.vtkVariant(0))
+    metrics.Modified()
+    assert chart.GetNumberOfPlotSeriesNodes() == 3
+    patient.scene.scene.RemoveNode(dvhs.parameterNode)
+    removeRun(chart)
+    assert patient.scene.node_names() == before
+    assert not patient.reference.GetNumberOfNodeReferences(CREATED)
+
+
+def test_curves_of_some_structures_and_slicerrts_ticks_agree(patient, slicer_rt):
+    dvhs = patient.slicer_rt_dvhs(slicer_rt)
+    chart = dvhChart(dvhs, "Run", ["PTV70"])
+    metrics = dvhs.parameterNode.GetMetricsTableNode()
+    assert structuresOf(chart) == {"PTV70": True, "Brainstem": False}
+    metrics.Modified()
+    assert chart.GetNumberOfPlotSeriesNodes() == 2 and slicer_rt.layout_changes == 0
+    showStructure(chart, "Brainstem", True)
+    showStructure(chart, "PTV70", False)
+    metrics.Modified()
+    assert structuresOf(chart) == {"PTV70": False, "Brainstem": True} and slicer_rt.layout_changes == 0
+    removeRun(chart)
+    assert not patient.scene.scene.GetNumberOfNodesByClass("vtkMRMLPlotSeriesNode")
+
+
+def test_a_structure_can_be_highlighted_and_long_names_are_short(patient):
+    patient.segmentation.GetSegmentation().GetSegment("Brainstem").SetName("Brainstem plus 3 mm for planning")
+    chart = dvhChart(patient.dvhs())
+    highlight(chart, "Brainstem")
+    series = [chart.GetNthPlotSeriesNode(n) for n in range(4)]
+    widths = [s.GetLineWidth() for s in series]
+    assert widths[0] == widths[1] < widths[2] == widths[3]
+    assert series[3].GetName() == "Brainstem plus … pred"
+    highlight(chart, None)
+    assert len({s.GetLineWidth() for s in series}) == 1
+
+
 def test_each_run_starts_afresh(patient, slicer_rt):
     """A new parameter node a run: tables of an earlier one are not written again under another dose."""
-    first = patient.dvhs()
+    first = patient.slicer_rt_dvhs(slicer_rt)
     slicer.util.updateVolumeFromArray(patient.predicted, 2 * dose_array(1))
-    second = patient.dvhs()
+    second = patient.slicer_rt_dvhs(slicer_rt)
     assert first.parameterNode is not second.parameterNode
     assert not {n.GetID() for n in first.tableNodes} & {n.GetID() for n in second.tableNodes}
     key = "Predicted", "PTV70"

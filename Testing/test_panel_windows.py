@@ -14,6 +14,7 @@ from panel_user import predict, rows, type_prescription
 from qt_standins import complaints
 
 import slicer  # isort: skip
+from DeepDosePredictLib.mrml import comparison  # isort: skip
 
 
 @pytest.fixture
@@ -200,6 +201,57 @@ def test_cancelling_leaves_the_scene_as_it_was(panel, session, scene, monkeypatc
     monkeypatch.undo()
     predict(panel)
     assert panel.results.results is not None
+
+
+# --- SlicerRT
+
+
+@pytest.fixture
+def slicer_rt(scene, patient):
+    """SlicerRT's module; the patient has one structure, because the stand-in takes seconds for each."""
+    import slicerrt_standin
+
+    segmentation = patient.segmentation.GetSegmentation()
+    for name in set(segmentation.GetSegmentIDs()) - {"PTV_7000"}:
+        segmentation.RemoveSegment(name)
+    return slicerrt_standin.install(scene)
+
+
+def method(panel) -> str:
+    return comparison.provenanceOf(panel.results.results.metricsTableNode)["Method"]
+
+
+def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_rt, monkeypatch):
+    shown, let = [], session.app.processEvents
+
+    def process_events():
+        if "SlicerRT" in panel.ui.statusLabel.text:
+            shown.append((panel.ui.resultsWidget.visible, method(panel), panel.ui.predictButton.text))
+        let()
+
+    monkeypatch.setattr(session.app, "processEvents", process_events)
+    predict(panel)
+    assert len(shown) == 2 and all(visible and "own DVH" in how for visible, how, _ in shown), "one sign for each dose"
+    assert method(panel).startswith("SlicerRT") and len(slicer_rt.calls) == 2
+    panel.ui.dvhSourceComboBox.setCurrentIndex(1)
+    session.wait()
+    assert panel.ui.outOfDateFrame.visible
+    predict(panel)
+    assert "own DVH" in method(panel) and len(slicer_rt.calls) == 2
+
+
+def test_cancelling_slicerrt_keeps_the_prediction(panel, session, slicer_rt, monkeypatch):
+    let = session.app.processEvents
+
+    def process_events():
+        if "SlicerRT" in panel.ui.statusLabel.text and not slicer_rt.calls:
+            panel.ui.predictButton.click()
+        let()
+
+    monkeypatch.setattr(session.app, "processEvents", process_events)
+    predict(panel)
+    assert panel.ui.statusLabel.text == "Cancelled; the DVHs are the built-in ones."
+    assert "own DVH" in method(panel) and panel.ui.resultsWidget.visible and not panel.ui.outOfDateFrame.visible
 
 
 # --- files

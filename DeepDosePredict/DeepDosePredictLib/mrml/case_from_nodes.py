@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from ..geometry.clinical_case import check_ct, check_reference_dose, clinical_case
 from ..patient.assignment import Assignment, Roles
 from ..patient.case import Case
@@ -12,7 +15,14 @@ from .segments import segmentShape
 def caseFromNodes(
     ctNode, segmentationNode, roles: Roles, referenceDoseNode=None, assignment: Assignment | None = None
 ) -> Case:
-    """Resample CT, structures and reference dose to the model grid; see `clinical_case`.
+    """Resample CT, structures and reference dose to the model grid; see `clinical_case` and `caseMaker`."""
+    return caseMaker(ctNode, segmentationNode, roles, referenceDoseNode, assignment)()
+
+
+def caseMaker(
+    ctNode, segmentationNode, roles: Roles, referenceDoseNode=None, assignment: Assignment | None = None
+) -> Callable[[], Case]:
+    """Reads the nodes; what it returns makes the case and may run beside the scene's thread.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.
@@ -34,7 +44,7 @@ def caseFromNodes(
         for role, segments in roles.items()
     }
     reference = None if referenceDoseNode is None else volumeOf(referenceDoseNode)
-    return clinical_case(volumeOf(ctNode), structures, segmentationNode.GetName(), reference, assignment)
+    return partial(clinical_case, volumeOf(ctNode), structures, segmentationNode.GetName(), reference, assignment)
 
 
 def checkCt(ctNode) -> None:

@@ -1,7 +1,8 @@
-"""The DVH chart: every structure in its segment's colour, the first dose solid, the second dashed."""
+"""The DVH chart: structures in their segments' colours, the first dose solid, the second dashed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import ceil
 
 import slicer
@@ -19,15 +20,25 @@ from .dvh_result import (
 from .slicerrt_dvh import markShown
 
 TITLE, X_AXIS, Y_AXIS = "Dose Volume Histogram", "Dose [Gy]", "Fractional volume [%]"
+TITLE_OF_TWO = "Dose Volume Histogram: {first} solid, {second} dashed"
+SHORT_LABELS = {"Reference": "ref", "Predicted": "pred"}
+LONGEST_NAME = 16
+"""Characters of a structure's name in the legend, which must not cover the curves."""
+LINE_WIDTH, HIGHLIGHTED_WIDTH = 2.0, 5.0
+RUN_REFERENCE = OWN_PREFIX + "dvhRun"
+"""Role by which a chart refers to all nodes of its run; SlicerRT may take series off it."""
 # Legends longer than this get smaller letters, so that two doses of a dozen structures fit a chart of 400 pixels.
 LONG_LEGEND = 12
 # The dose axis goes on beyond the highest dose, so that the legend does not lie on the targets' curves.
 ROOM_FOR_LEGEND = 1.4
+METRICS_REFERENCE = "dvhMetricsTableRef"
 PARAMETER_REFERENCE = OWN_PREFIX + "slicerRtParameterNode"
 
 
-def dvhChart(dvhs: DvhResult, name: str = "DVH"):
+def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = None):
     """A vtkMRMLPlotChartNode with the curves of a run, each a vtkMRMLPlotSeriesNode over its table.
+
+    `shown`: IDs of the segments whose curves are seen at first, None for all; see `showStructure`.
 
     For curves from SlicerRT it is the chart of SlicerRT's parameter node, and SlicerRT knows the series as its own. Its
     AddDvhToChart is not used: it needs a plot view, switches the layout and styles by the tables of all earlier runs.
@@ -38,10 +49,10 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH"):
     else:
         chart = dvhs.parameterNode.GetChartNode()
         chart.SetNodeReferenceID(PARAMETER_REFERENCE, dvhs.parameterNode.GetID())
-        markShown(dvhs.parameterNode, dvhs.tableNodes)
     wasModified = chart.StartModify()
     chart.SetName(name)
-    chart.SetTitle(TITLE)
+    labels = [label.lower() for label in dvhs.doses]
+    chart.SetTitle(TITLE if len(labels) < 2 else TITLE_OF_TWO.format(first=labels[0], second=labels[1]))
     chart.SetXAxisTitle(X_AXIS)
     chart.SetYAxisTitle(Y_AXIS)
     chart.SetTitleFontSize(16)
@@ -49,41 +60,75 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH"):
     chart.SetAxisLabelFontSize(10)
     chart.SetLegendVisibility(True)
     chart.SetLegendFontSize(12 if len(dvhs.curves) <= LONG_LEGEND else 9)
+    chosen = dvhs.segmentIds() if shown is None else set(shown)
     for segmentId in dvhs.segmentIds():
         for position, label in enumerate(dvhs.doses):
             if (label, segmentId) in dvhs.curves:
                 series = _series(dvhs, dvhs.curves[label, segmentId], position)
-                chart.AddAndObservePlotSeriesNodeID(series.GetID())
-                chart.AddAndObserveNodeReferenceID(SERIES_REFERENCE, series.GetID())
+                chart.AddNodeReferenceID(RUN_REFERENCE, series.GetID())
+                if segmentId in chosen:
+                    _add(chart, series)
+    for node in dvhs.nodes:
+        chart.AddNodeReferenceID(RUN_REFERENCE, node.GetID())
     if dvhs.curves:
         highest = max(curveOf(node)[0][-1] for node in dvhs.tableNodes)
         chart.SetXAxisRangeAuto(False)
         chart.SetXAxisRange(0, 10 * ceil(highest * ROOM_FOR_LEGEND / 10))
+    markShown(dvhs.parameterNode, [one.GetTableNode() for one in _plotted(chart)])
     chart.EndModify(wasModified)
     return chart
 
 
+def structuresOf(chartNode) -> dict[str, bool]:
+    """{segment ID: whether its curves are seen}, in the order of the run."""
+    seen = set(map(_segmentOf, _plotted(chartNode)))
+    return {segmentId: segmentId in seen for segmentId in map(_segmentOf, _allSeries(chartNode))}
+
+
+def showStructure(chartNode, segmentId: str, visible: bool) -> None:
+    """Add the curves of a structure to a chart, or take them off it."""
+    plotted = _plotted(chartNode)
+    for series in _allSeries(chartNode):
+        if _segmentOf(series) != segmentId or (series in plotted) is visible:
+            continue
+        if visible:
+            _add(chartNode, series)
+        else:
+            _take(chartNode, series)
+    markShown(chartNode.GetNodeReference(PARAMETER_REFERENCE), [one.GetTableNode() for one in _plotted(chartNode)])
+
+
+def highlight(chartNode, segmentId: str | None) -> None:
+    """Draw the curves of a structure bold, and all others thin."""
+    for series in _allSeries(chartNode):
+        series.SetLineWidth(HIGHLIGHTED_WIDTH if _segmentOf(series) == segmentId else LINE_WIDTH)
+
+
 def runNodes(chartNode) -> list:
-    """All nodes of the run that a chart shows: series, tables, SlicerRT's parameter node and metrics table, itself."""
-    series = [chartNode.GetNthPlotSeriesNode(n) for n in range(chartNode.GetNumberOfPlotSeriesNodes())]
-    tables = [one.GetTableNode() for one in series if one is not None]
-    parameterNode = chartNode.GetNodeReference(PARAMETER_REFERENCE)
-    metrics = parameterNode.GetMetricsTableNode() if parameterNode is not None else None
-    nodes = [*series, *tables, metrics, parameterNode, chartNode]
-    return [node for node in nodes if node is not None]
+    """All nodes of the run that a chart belongs to: series, tables, SlicerRT's parameter node and metrics, itself."""
+    nodes = [
+        chartNode.GetNthNodeReference(RUN_REFERENCE, n)
+        for n in range(chartNode.GetNumberOfNodeReferences(RUN_REFERENCE))
+    ]
+    return [node for node in dict.fromkeys([*nodes, *_plotted(chartNode), chartNode]) if node is not None]
 
 
 def removeRun(chartNode) -> None:
     """Take an earlier run's chart and DVHs out of the scene, also after the scene was saved and loaded."""
     nodes = runNodes(chartNode)
-    inputs = [node.GetNodeReference(role) for node in nodes for role in (DOSE_REFERENCE, SEGMENTATION_REFERENCE)]
-    removeNodes(nodes, {node for node in inputs if node is not None})
+    tables = [node for node in nodes if node.IsA("vtkMRMLTableNode")]
+    inputs = [node.GetNodeReference(role) for node in tables for role in (DOSE_REFERENCE, SEGMENTATION_REFERENCE)]
+    # SlicerRT's metrics table first: by its ticks SlicerRT would make curves anew while they are taken out.
+    metrics = [table.GetNodeReference(METRICS_REFERENCE) for table in tables]
+    removeNodes([*metrics, *nodes], {node for node in inputs if node is not None})
 
 
 def _series(dvhs: DvhResult, curve, position: int):
-    """A line for one table. The legend shows its name; the first dose goes without saying, which keeps it short."""
+    """A line for one table; the legend shows its name."""
     series = dvhs.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    series.SetName(curve.name if position == 0 else f"{curve.name}, {curve.dose.lower()}")
+    label = SHORT_LABELS.get(curve.dose, curve.dose.lower()) if len(dvhs.doses) > 1 else ""
+    series.SetName(f"{_shortened(curve.name)} {label}".strip())
+    series.SetLineWidth(LINE_WIDTH)
     series.SetAttribute(PREFIX + "DVH", "1")
     series.SetAndObserveTableNodeID(curve.tableNode.GetID())
     series.SetXColumnName("Dose")
@@ -94,3 +139,34 @@ def _series(dvhs: DvhResult, curve, position: int):
     series.SetLineStyle(solid if position == 0 else dash)
     series.SetColor(*dvhs.segmentationNode.GetSegmentation().GetSegment(curve.segmentId).GetColor())
     return series
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+
+def _segmentOf(series) -> str:
+    table = series.GetTableNode()
+    return table.GetAttribute(PREFIX + "SegmentID") if table is not None else ""
+
+
+def _allSeries(chartNode) -> list:
+    """Of the run, in its order, whether plotted or not."""
+    return [node for node in runNodes(chartNode) if node.IsA("vtkMRMLPlotSeriesNode")]
+
+
+def _plotted(chartNode) -> list:
+    series = [chartNode.GetNthPlotSeriesNode(n) for n in range(chartNode.GetNumberOfPlotSeriesNodes())]
+    return [one for one in series if one is not None]
+
+
+def _add(chart, series) -> None:
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.AddAndObserveNodeReferenceID(SERIES_REFERENCE, series.GetID())
+
+
+def _take(chart, series) -> None:
+    chart.RemovePlotSeriesNodeID(series.GetID())
+    for n in reversed(range(chart.GetNumberOfNodeReferences(SERIES_REFERENCE))):
+        if chart.GetNthNodeReferenceID(SERIES_REFERENCE, n) == series.GetID():
+            chart.RemoveNthNodeReferenceID(SERIES_REFERENCE, n)

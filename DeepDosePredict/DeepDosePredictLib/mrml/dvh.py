@@ -1,4 +1,4 @@
-"""DVHs of segments under dose volumes: through SlicerRT's logic where it is installed, with our own code where not."""
+"""DVHs of segments under dose volumes by the built-in code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from .dvh_result import (
 )
 from .geometry import volumeGrid
 from .segments import segmentShape
-from .slicerrt_dvh import findLogic, slicerRtDvhs
 
 OWN_CODE = "DeepDosePredict's own DVH (exact quantiles)"
 
@@ -34,18 +33,15 @@ def computeDvhs(
     doses: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
     metrics: Iterable[Metric] = (),
     settings: DvhSettings | None = None,
-    slicerRtLogic: object = "auto",
 ) -> DvhResult:
-    """The DVH of every segment under every dose, each in a table node of its own.
+    """The DVH of every segment under every dose by the built-in code, each in a table node of its own.
 
     What is wrong with one segment is reported in the result and does not stop the others.
 
     Args:
         segmentIds: which segments, in the order of the result.
-        doses: label -> dose volume in Gy, such as {"Reference": ..., "Predicted": ...}. For SlicerRT they must be
-            marked as dose and lie under a study with a dose unit.
+        doses: label -> dose volume in Gy, such as {"Reference": ..., "Predicted": ...}.
         metrics: D- and V-metrics to compute for all segments.
-        slicerRtLogic: "auto" uses SlicerRT where it is installed, None never; or the logic itself.
 
     DeepDoseError if a dose cannot be used at all; no node is left then.
     """
@@ -55,18 +51,16 @@ def computeDvhs(
     if not doses:
         raise DeepDoseError("DVH: no dose volume is given; choose one")
     doseGrids = {label: OversampledDoseNode(node) for label, node in doses.items()}
-    logic = findLogic() if slicerRtLogic == "auto" else slicerRtLogic
-    code = methodOf(OWN_CODE if logic is None else "SlicerRT", settings)
-    result = DvhResult(segmentationNode, dict(doses), code)
+    result = DvhResult(segmentationNode, dict(doses), methodOf(OWN_CODE, settings))
     segmentIds, metrics = list(dict.fromkeys(segmentIds)), list(dict.fromkeys(metrics))
     for label, dose in doseGrids.items():
         if dose.n_negative:
-            result.notes.append(_aboutNegatives(doses[label].GetName(), dose.n_negative, logic is not None))
+            result.notes.append(
+                f"{doses[label].GetName()}: {dose.n_negative} voxels have a negative dose; they count as 0 in the DVHs,"
+                " and SlicerRT refuses structures that contain them"
+            )
     try:
-        if logic is None:
-            _ownDvhs(result, segmentIds, doseGrids, metrics, settings)
-        else:
-            slicerRtDvhs(logic, result, segmentIds, metrics, settings)
+        _ownDvhs(result, segmentIds, doseGrids, metrics, settings)
     except BaseException:
         result.removeNodes()
         raise
@@ -86,15 +80,6 @@ class OversampledDoseNode(OversampledDose):
         except ValueError as error:
             raise DeepDoseError(f"{node.GetName()}: {error}; load or export the dose again") from error
         self.fine = self.grid.refined((OVERSAMPLING,) * 3)
-
-
-def _aboutNegatives(name: str, count: int, slicerRt: bool) -> str:
-    consequence = (
-        "SlicerRT refuses structures that contain them; set them to 0 to see these"
-        if slicerRt
-        else "they count as 0 in the DVHs"
-    )
-    return f"{name}: {count} voxels have a negative dose; {consequence}"
 
 
 def _ownDvhs(

@@ -88,10 +88,9 @@ class DvhResult:
     @property
     def nodes(self) -> list:
         """Every node that the run made, SlicerRT's parameter node with its metrics table and chart included."""
-        nodes = self.tableNodes
-        if self.parameterNode is not None:
-            nodes += [self.parameterNode.GetMetricsTableNode(), self.parameterNode.GetChartNode(), self.parameterNode]
-        return nodes
+        node = self.parameterNode
+        ofSlicerRt = [] if node is None else [node.GetMetricsTableNode(), node.GetChartNode(), node]
+        return [*ofSlicerRt, *self.tableNodes]
 
     def removeNodes(self) -> None:
         """Take the run's nodes out of the scene, and what SlicerRT noted about them on its inputs."""

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..dvh.goals import Goal, read_goals
 from ..dvh.metrics import Metric, PatientScore, score_patient
+from ..errors import DeepDoseError
 from ..patient.case import Case
 from ..patient.rois import DOSE_MASK, EXTERNAL
 from ..patient.structure_names import is_help_structure
 from ..resources import goals_path
+from .background import Progress
 from .charts import dvhChart, runNodes
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows
 from .difference import differenceVolume
 from .dvh import computeDvhs
+from .dvh_result import DvhResult, DvhSettings, removeNodes
 from .inputs import Inputs, segmentNames
 from .results import CHART, DIFFERENCE, TABLE, Results
+from .slicerrt_dvh import findLogic, slicerRtDvhs, slicerRtProblem
 from .subject_hierarchy import fileAsDose, fileInFolder, folderOf, isDose
 
 REFERENCE, PREDICTED = "Reference", "Predicted"
-Progress = Callable[[float, str], None]
-"""Called with the part done (0 to 1) and what is being done."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +48,18 @@ class Criteria:
 
 @dataclass
 class Evaluation:
-    """Nodes and numbers about a predicted dose.
+    """Nodes and words about a predicted dose.
 
     Attributes:
         metricsTableNode, chartNode: of all its DVHs.
-        differenceNode: None without a reference dose.
         dvhTableNodes: {("Reference" or "Predicted", segment ID): table node}.
-        score: OpenKBP's, in Gy; None without a reference dose.
         warnings: in words.
     """
 
     metricsTableNode: object
     chartNode: object
-    differenceNode: object | None
     dvhTableNodes: dict[tuple[str, str], object]
-    score: PatientScore | None
-    warnings: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
 
 
 def scoreOf(case: Case, dose: np.ndarray) -> PatientScore | None:
@@ -71,39 +69,79 @@ def scoreOf(case: Case, dose: np.ndarray) -> PatientScore | None:
     return score_patient(case.name, case.dose, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
 
 
-def evaluateDose(
-    doseNode,
-    inputs: Inputs,
-    criteria: Criteria,
-    score: PatientScore | None,
-    provenance: Mapping[str, str],
-    progress: Progress,
-) -> Evaluation:
-    """DVHs, chart, table and difference of a dose that is in the scene."""
-    warnings: list[str] = []
-    doses = {PREDICTED: doseNode}
-    reference = inputs.referenceDoseNode
-    if reference is not None:
-        doses = {REFERENCE: reference, PREDICTED: doseNode}
-        if not isDose(reference):
-            fileAsDose(reference, doseNode)
-            warnings.append(f"{reference.GetName()} was not marked as a dose; its values were taken as Gy")
-    progress(0.75, "Computing DVHs")
-    segments = evaluatedSegments(inputs)
-    rows = plannedRows(inputs.segmentationNode, segments, inputs.roles, criteria.goals, criteria.metrics)
-    dvhs = computeDvhs(inputs.segmentationNode, segments, doses, metricsOf(rows))
-    progress(0.9, "Making chart and table")
-    name = doseNode.GetName()
-    chart = dvhChart(dvhs, f"{name} DVH")
-    scores = {} if score is None else {"doseScore": score.dose_error, "dvhScore": score.dvh_error}
-    table = comparisonTable(dvhs, rows, provenance, name=f"{name} comparison", **scores)
-    difference = None if reference is None else differenceVolume(reference, doseNode)
-    results = Results(doseNode)
-    for role, node in ((TABLE, table), (CHART, chart), (DIFFERENCE, difference)):
-        results.refer(role, node)
-    tables = {key: curve.tableNode for key, curve in dvhs.curves.items()}
-    fileInFolder(folderOf(doseNode), runNodes(chart))
-    return Evaluation(table, chart, difference, tables, score, [*warnings, *dvhs.warnings])
+@dataclass
+class Evaluator:
+    """Judges a predicted dose that is in the scene: by the built-in DVHs, then, where asked, by SlicerRT's instead.
+
+    Attributes:
+        doseNode: the predicted dose.
+        score: OpenKBP's; None without a reference dose.
+        provenance: what the prediction rests on.
+    """
+
+    doseNode: object
+    inputs: Inputs
+    criteria: Criteria
+    score: PatientScore | None
+    provenance: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        reference = self.inputs.referenceDoseNode
+        self.doses = {} if reference is None else {REFERENCE: reference}
+        self.doses[PREDICTED] = self.doseNode
+        self.notes: list[str] = []
+        if reference is not None and not isDose(reference):
+            fileAsDose(reference, self.doseNode)
+            self.notes.append(f"{reference.GetName()} was not marked as a dose; its values were taken as Gy")
+        segmentation, segments = self.inputs.segmentationNode, evaluatedSegments(self.inputs)
+        self.rows = plannedRows(segmentation, segments, self.inputs.roles, self.criteria.goals, self.criteria.metrics)
+        self.builtIn = self.latest = None
+
+    def evaluate(self) -> Evaluation:
+        """Chart and table of the built-in DVHs."""
+        segments = evaluatedSegments(self.inputs)
+        self.builtIn = computeDvhs(self.inputs.segmentationNode, segments, self.doses, metricsOf(self.rows))
+        return self._placed(self.builtIn)
+
+    def difference(self) -> None:
+        """The difference to the reference dose as a volume; nothing without one."""
+        if reference := self.inputs.referenceDoseNode:
+            Results(self.doseNode).refer(DIFFERENCE, differenceVolume(reference, self.doseNode))
+
+    def withSlicerRt(self, progress: Progress) -> Evaluation:
+        """Chart and table of SlicerRT's DVHs in the place of those before; these, with a note, where it gives none."""
+        logic = findLogic()
+        if logic is None:
+            return self.latest
+        dvhs, why = None, (slicerRtProblem(self.doses),)
+        if not any(why):
+            try:
+                dvhs = slicerRtDvhs(logic, self.builtIn, metricsOf(self.rows), DvhSettings(), progress)
+                why = dvhs.warnings
+            except DeepDoseError as error:
+                why = (f"{error}; the DVHs are the built-in ones",)
+        if dvhs is None or not dvhs.curves:
+            self.latest.warnings = tuple(dict.fromkeys((*self.latest.warnings, *why)))
+            return self.latest
+        results = Results(self.doseNode)
+        earlier = [results.metricsTableNode, *runNodes(results.chartNode)]
+        evaluation = self._placed(dvhs)
+        removeNodes(earlier, [self.inputs.segmentationNode, *self.doses.values()])
+        return evaluation
+
+    def _placed(self, dvhs: DvhResult) -> Evaluation:
+        name, roles = self.doseNode.GetName(), self.inputs.roles
+        ofModel = [segment for segments in roles.values() for segment in segments]
+        chart = dvhChart(dvhs, f"{name} DVH", ofModel)
+        scores = {} if self.score is None else {"doseScore": self.score.dose_error, "dvhScore": self.score.dvh_error}
+        table = comparisonTable(dvhs, self.rows, self.provenance, name=f"{name} comparison", **scores)
+        for role, node in ((TABLE, table), (CHART, chart)):
+            Results(self.doseNode).refer(role, node)
+        ofCurves = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode")
+        fileInFolder(folderOf(self.doseNode), [node for node in runNodes(chart) if node.GetClassName() in ofCurves])
+        tables = {key: curve.tableNode for key, curve in dvhs.curves.items()}
+        self.latest = Evaluation(table, chart, tables, (*self.notes, *dvhs.warnings))
+        return self.latest
 
 
 def evaluatedSegments(inputs: Inputs) -> list[str]:

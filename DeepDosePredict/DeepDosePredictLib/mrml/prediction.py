@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..errors import DeepDoseError
-from .case_from_nodes import caseFromNodes
+from ..patient.case import Case
+from .background import Progress, beside
+from .case_from_nodes import caseMaker
 from .dose_node import createDoseNode, nodeOfGrid
-from .evaluation import Criteria, Progress, evaluateDose, scoreOf
+from .evaluation import Criteria, Evaluation, Evaluator, scoreOf
 from .inputs import checkedInputs
 from .installed import predictorOf, torchProblem
 from .provenance import provenanceNotes
@@ -18,6 +20,7 @@ from .scene_transaction import sceneTransaction
 from .subject_hierarchy import createFolder, fileUnfiled
 
 DEFAULT_GOALS = "head-and-neck"
+SLICERRT, BUILT_IN = "slicerrt", "built-in"
 
 
 @dataclass
@@ -25,21 +28,65 @@ class PredictionResult:
     """What a prediction leaves in the scene.
 
     Attributes:
-        differenceNode, doseScore, dvhScore: None without a reference dose; scores are OpenKBP's, in Gy.
-        dvhTableNodes: {("Reference" or "Predicted", segment ID): table node}.
-        warnings: what to know before trusting the dose, in words; they are attributes of the dose node, too.
+        evaluator: can put SlicerRT's DVHs in the place of the built-in ones.
+        evaluation: chart, table and DVHs.
+        predictionWarnings: about inputs and prediction.
         seconds: from nodes to nodes, the loading of the model included.
     """
 
-    doseNode: object
-    metricsTableNode: object
-    chartNode: object
-    differenceNode: object | None = None
-    dvhTableNodes: dict[tuple[str, str], object] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    doseScore: float | None = None
-    dvhScore: float | None = None
+    evaluator: Evaluator
+    evaluation: Evaluation
+    predictionWarnings: tuple[str, ...] = ()
     seconds: float = 0.0
+
+    @property
+    def doseNode(self):
+        return self.evaluator.doseNode
+
+    @property
+    def metricsTableNode(self):
+        return self.evaluation.metricsTableNode
+
+    @property
+    def chartNode(self):
+        return self.evaluation.chartNode
+
+    @property
+    def dvhTableNodes(self) -> dict[tuple[str, str], object]:
+        """{("Reference" or "Predicted", segment ID): table node}."""
+        return self.evaluation.dvhTableNodes
+
+    @property
+    def differenceNode(self):
+        """None without a reference dose."""
+        return Results(self.doseNode).differenceNode
+
+    @property
+    def doseScore(self) -> float | None:
+        """OpenKBP's, in Gy; None without a reference dose."""
+        return None if self.evaluator.score is None else self.evaluator.score.dose_error
+
+    @property
+    def dvhScore(self) -> float | None:
+        """OpenKBP's, in Gy; None without a reference dose."""
+        return None if self.evaluator.score is None else self.evaluator.score.dvh_error
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before trusting the dose, in words; they are an attribute of the dose node, too."""
+        return (*self.predictionWarnings, *self.evaluation.warnings)
+
+    def useSlicerRt(self, progress: Progress | None = None) -> None:
+        """Put SlicerRT's DVHs in the place of the built-in ones, where it is installed; says so where it cannot."""
+        self.evaluation = self.evaluator.withSlicerRt(progress or _silently)
+        self.noteWarnings()
+
+    def noteWarnings(self) -> None:
+        Results(self.doseNode).note(WARNINGS, "\n".join(self.warnings))
+
+
+def _silently(done: float, what: str) -> None:
+    """Tell nobody."""
 
 
 def predictDose(
@@ -55,6 +102,7 @@ def predictDose(
     metrics: str = "",
     gantryAngles: Sequence[float] | None = None,
     progress: Progress | None = None,
+    dvhs: str = SLICERRT,
 ) -> PredictionResult:
     """Predict the dose of a patient and put dose, DVHs, chart and comparison into the scene of the CT.
 
@@ -70,25 +118,33 @@ def predictDose(
         goals: template of clinical goals, by name or path; None for none.
         metrics: more DVH metrics for every structure, such as "D2%, V20Gy, D0.03cc".
         gantryAngles: of the beams, in degrees; None takes those that the model was trained with.
-        progress: called with the part done (0 to 1) and what is being done.
+        progress: called with the part done (0 to 1) and what is being done, several times a second; what it raises
+            stops the prediction.
+        dvhs: "slicerrt" (where it is installed and its DVHs are right and not too slow) or "built-in".
 
     Raises:
         DeepDoseError: says which node or segment cannot be used, and what to do. The scene is then as it was.
     """
     start = time.perf_counter()
-    report = progress or (lambda done, what: None)
+    report = progress or _silently
     inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
     like = nodeOfGrid(outputGrid, ctNode, referenceDoseNode)
     if problem := torchProblem():
         raise DeepDoseError(problem)
+    if dvhs not in (SLICERRT, BUILT_IN):
+        raise DeepDoseError(f"DVHs by {dvhs!r}: choose {SLICERRT} or {BUILT_IN}")
     criteria = Criteria.of(goals, metrics)
-    report(0.05, "Reading CT and structures")
-    case = caseFromNodes(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment)
-    report(0.35, "Predicting the dose")
-    predictor = predictorOf(model, device, singlePass, gantryAngles)
-    prediction = predictor.predict(case, any_prescription=True)
+    report(0.02, "Reading CT and structures")
+    makeCase = caseMaker(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment)
+    case = beside(progress, (0.05, 0.3), "Reading CT and structures", makeCase)
+    predictor, prediction = beside(
+        progress,
+        (0.3, 0.8),
+        "Predicting the dose",
+        lambda: _predicted(case, predictorOf(model, device, singlePass, gantryAngles)),
+    )
     score = scoreOf(case, prediction.dose)
-    report(0.7, "Placing the dose in the scene")
+    report(0.8, "Placing the dose in the scene")
     provenance = provenanceNotes(inputs, case, predictor, prediction)
     with sceneTransaction(ctNode.GetScene(), inputs.nodes):
         doseNode = createDoseNode(prediction.dose, case.grid, ctNode, case.prescription, like, provenance)
@@ -97,19 +153,18 @@ def predictDose(
                 doseNode.SetNodeReferenceID(role, node.GetID())
                 fileUnfiled(node, ctNode)
         createFolder(doseNode, f"{doseNode.GetName()} ({predictor.model.contract.name})")
-        evaluation = evaluateDose(doseNode, inputs, criteria, score, provenance, report)
-        warnings = (*inputs.warnings, *prediction.warnings, *evaluation.warnings)
-        Results(doseNode).note(WARNINGS, "\n".join(warnings))
+        evaluator = Evaluator(doseNode, inputs, criteria, score, provenance)
+        report(0.85, "Computing DVHs")
+        result = PredictionResult(evaluator, evaluator.evaluate(), (*inputs.warnings, *prediction.warnings))
+        report(0.95, "Computing the difference")
+        evaluator.difference()
+        if dvhs == SLICERRT:
+            result.useSlicerRt(lambda done, what: report(0.95 + 0.04 * done, what))
+        result.noteWarnings()
         report(1.0, "Done")
-    result = PredictionResult(
-        doseNode,
-        evaluation.metricsTableNode,
-        evaluation.chartNode,
-        evaluation.differenceNode,
-        evaluation.dvhTableNodes,
-        warnings,
-        None if score is None else score.dose_error,
-        None if score is None else score.dvh_error,
-        time.perf_counter() - start,
-    )
+    result.seconds = time.perf_counter() - start
     return result
+
+
+def _predicted(case: Case, predictor) -> tuple:
+    return predictor, predictor.predict(case, any_prescription=True)

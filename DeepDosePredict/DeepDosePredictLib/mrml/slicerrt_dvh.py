@@ -3,29 +3,39 @@
 - Its settings live on the logic that the whole application shares: they are saved, set and put back.
 - An error leaves logic and parameter node silent (their modified events disabled). Python can wake the node; the
   logic's switch is protected in C++, so only the next call without an error wakes it, and one is made.
-- An error ends a call for all its segments: one call for each.
-- Negative doses are found when a table and a row of metrics exist already; metrics of such a table would crash.
+- A call for many segments takes half the time of calls for each, but an error ends it for all: then one call for each.
+- Negative doses are found when a table and a row of metrics exist already; metrics of such a table would crash. Rows
+  cannot be taken out, so all is made anew without the segments that failed.
+- Looking up a reference by a role that there is not makes an empty role, of which SlicerRT complains.
 - A D-metric of the whole structure is 0 there: given as the minimum dose.
+- Doses of whole numbers are interpolated to whole numbers.
 - Headers may be translated: metrics are read by the position of their column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import slicer
 import vtk
 
 from ..dvh.metrics import Metric
 from ..dvh.oversampled import OVERSAMPLING
 from ..errors import DeepDoseError
-from .dvh_result import DvhResult, DvhSettings, SegmentDvh, describeTable, removeNodes, whyEmpty
-from .segments import segmentShape
+from .dvh_result import DvhResult, DvhSettings, SegmentDvh, describeTable, methodOf, removeNodes
+from .geometry import toImage
 
 # Columns of SlicerRT's metrics table (enum of vtkMRMLDoseVolumeHistogramNode).
 SHOW, VOLUME_CC, MEAN, MINIMUM, MAXIMUM, FIRST_METRIC = 0, 3, 4, 5, 6, 7
 ROW_ATTRIBUTE = "DoseVolumeHistogram.TableRow"
+LARGEST_DOSE = 2 * 128**3
+"""Voxels. SlicerRT's code took about 1 s for each structure and dose of 128^3 voxels when measured, and holds eight
+samples for each voxel; both grow with the number of voxels."""
+
+Pair = tuple[str, str]
+"""(dose label, segment ID)."""
 
 
 def findLogic() -> object | None:
@@ -34,46 +44,67 @@ def findLogic() -> object | None:
     return module.logic() if module is not None else None
 
 
+def slicerRtProblem(doses: Mapping[str, object]) -> str:
+    """Why SlicerRT's DVHs of these dose nodes would come too late or be wrong; empty where they are fine."""
+    for node in doses.values():
+        array = slicer.util.arrayFromVolume(node)
+        if array.size > LARGEST_DOSE:
+            return (
+                f"{node.GetName()} has {array.size / 1e6:.0f} million voxels, for which SlicerRT takes minutes;"
+                " the DVHs are the built-in ones"
+            )
+        if array.dtype.kind != "f":
+            return (
+                f"{node.GetName()} holds whole numbers, between which SlicerRT does not interpolate; the DVHs are the"
+                " built-in ones"
+            )
+    return ""
+
+
 def slicerRtDvhs(
-    logic, result: DvhResult, segmentIds: Sequence[str], metrics: Sequence[Metric], settings: DvhSettings
-) -> None:
-    """Fill a result through SlicerRT: curves, metrics, failures and the parameter node, for all its doses."""
-    usable = _usableSegments(result, segmentIds)
-    pairs = [(label, segmentId) for label in result.doses for segmentId in usable]
-    tables: dict[tuple[str, str], object] = {}
+    logic,
+    builtIn: DvhResult,
+    metrics: Sequence[Metric],
+    settings: DvhSettings,
+    progress: Callable[[float, str], None] = lambda done, what: None,
+) -> DvhResult:
+    """The DVHs of a run by SlicerRT, of all that the built-in code could compute and with what it had to say.
+
+    The result has no curves where SlicerRT gave none at all; its failures then say why.
+    """
+    result = DvhResult(builtIn.segmentationNode, builtIn.doses, methodOf("SlicerRT", settings))
+    result.failures.update(builtIn.failures)
+    result.notes += builtIn.notes
+    pairs = list(builtIn.curves)
     try:
         with _settings(logic, settings):
-            _compute(logic, result, pairs, tables)
-            if any(pair in tables for pair in result.failures):
-                # Rows of the metrics table cannot be taken out, so all is made anew without the half-made ones.
-                _discard(result, tables)
-                _compute(logic, result, [pair for pair in pairs if pair not in result.failures], tables)
-            if tables:
-                _readCurves(logic, result, tables, metrics)
+            if errors := _compute(logic, result, _byDose(result, pairs), progress):
+                errors = _compute(logic, result, [[pair] for pair in pairs], progress)
+                pairs = [pair for pair in pairs if (pair,) not in errors]
+                for (pair,), error in errors.items():
+                    dose = result.doses[pair[0]].GetName()
+                    result.failures[pair] = f"{_name(result, pair)}: SlicerRT gives no DVH under {dose}: {error}"
+                _compute(logic, result, _byDose(result, pairs), progress)
+            if pairs:
+                _readCurves(logic, result, _tables(result, pairs), metrics)
             else:
-                _discard(result, tables)
+                _discard(result)
     except BaseException:
-        _discard(result, tables)
+        _discard(result)
         raise
+    finally:
+        if _isSilent.get(id(logic)):
+            _wake(logic, result.segmentationNode.GetScene())
+    return result
 
 
-def _usableSegments(result: DvhResult, segmentIds: Sequence[str]) -> list[str]:
-    """Segments that exist and have voxels; SlicerRT would crash on the first kind of the others."""
-    usable = []
-    for segmentId in segmentIds:
-        try:
-            if len(segmentShape(result.segmentationNode, segmentId).corners()):
-                usable.append(segmentId)
-                continue
-            reason = whyEmpty(_name(result, segmentId))
-        except DeepDoseError as error:
-            reason = str(error)
-        result.failures.update(dict.fromkeys(((label, segmentId) for label in result.doses), reason))
-    return usable
+def _byDose(result: DvhResult, pairs: Sequence[Pair]) -> list[list[Pair]]:
+    groups = [[pair for pair in pairs if pair[0] == label] for label in result.doses]
+    return [group for group in groups if group]
 
 
-def _name(result: DvhResult, segmentId: str) -> str:
-    return result.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName()
+def _name(result: DvhResult, pair: Pair) -> str:
+    return result.segmentationNode.GetSegmentation().GetSegment(pair[1]).GetName()
 
 
 @contextmanager
@@ -94,45 +125,82 @@ def _settings(logic, settings: DvhSettings) -> Iterator[None]:
             getattr(logic, f"Set{name}")(value)
 
 
-def _compute(logic, result: DvhResult, pairs: Sequence[tuple[str, str]], tables: dict) -> None:
-    """Run SlicerRT for (dose label, segment ID) pairs with a new parameter node; `tables` gets half-made ones too."""
+def _compute(
+    logic, result: DvhResult, groups: Sequence[Sequence[Pair]], progress: Callable[[float, str], None]
+) -> dict[tuple[Pair, ...], str]:
+    """Run SlicerRT anew, a call for each group of segments under one dose; returns {group: error}."""
+    _discard(result)
     node = result.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLDoseVolumeHistogramNode")
     if node is None:
         raise DeepDoseError("SlicerRT: its DVH module is installed but does not work in this scene; restart Slicer")
     result.parameterNode = node
     node.SetAndObserveSegmentationNode(result.segmentationNode)
     node.SetAutomaticOversampling(False)
-    silent = False
-    for label, segmentId in pairs:
-        node.SetAndObserveDoseVolumeNode(result.doses[label])
-        node.SetSelectedSegmentIDs([segmentId])
+    errors = {}
+    for n, group in enumerate(groups):
+        dose = result.doses[group[0][0]]
+        what = _name(result, group[0]) if len(group) == 1 else f"{len(group)} structures"
+        progress(n / len(groups), f"SlicerRT's DVHs: {what} under {dose.GetName()}")
+        node.SetAndObserveDoseVolumeNode(dose)
+        node.SetSelectedSegmentIDs([segmentId for _, segmentId in group])
         error = logic.ComputeDvh(node)
-        silent = bool(error)
+        _isSilent[id(logic)] = bool(error)
         if error:
             node.EndModify(0)
-            result.failures[label, segmentId] = (
-                f"{_name(result, segmentId)}: SlicerRT gives no DVH under {result.doses[label].GetName()}: {error}"
-            )
-        table = node.GetMetricsTableNode().GetNodeReference(node.AssembleDvhNodeReference(segmentId))
-        if table is not None:
-            tables[label, segmentId] = table
-    done = [pair for pair in tables if pair not in result.failures]
-    if silent and done:
-        _wake(logic, result, *done[-1])
+            errors[tuple(group)] = error
+    return errors
 
 
-def _wake(logic, result: DvhResult, label: str, segmentId: str) -> None:
-    """Have a DVH computed once more that is known to work: its table is written again, and the logic speaks again."""
-    result.parameterNode.SetAndObserveDoseVolumeNode(result.doses[label])
-    result.parameterNode.SetSelectedSegmentIDs([segmentId])
-    logic.ComputeDvh(result.parameterNode)
+_isSilent: dict[int, bool] = {}
+"""Whether the latest call to a logic, by its id, ended with an error."""
 
 
-def _discard(result: DvhResult, tables: dict) -> None:
+def _wake(logic, scene) -> None:
+    """Have the DVH of a made-up structure computed: only a call without an error lets the logic speak again."""
+    dose, segmentation, node = (
+        scene.AddNewNodeByClass(f"vtkMRML{name}Node")
+        for name in ("ScalarVolume", "Segmentation", "DoseVolumeHistogram")
+    )
+    try:
+        slicer.util.updateVolumeFromArray(dose, np.ones((4, 4, 4), np.float32))
+        image = slicer.vtkOrientedImageData()
+        image.ShallowCopy(toImage(np.ones((4, 4, 4), np.uint8)))
+        segment = slicer.vtkSegment()
+        segment.AddRepresentation("Binary labelmap", image)
+        segmentation.GetSegmentation().AddSegment(segment, "made-up")
+        node.SetAndObserveSegmentationNode(segmentation)
+        node.SetAndObserveDoseVolumeNode(dose)
+        _isSilent[id(logic)] = bool(logic.ComputeDvh(node))
+    finally:
+        tables = _tablesOf(node)
+        removeNodes([node.GetMetricsTableNode(), node.GetChartNode(), node, *tables, segmentation, dose])
+
+
+def _tables(result: DvhResult, pairs: Sequence[Pair]) -> dict[Pair, object]:
+    node, tables = result.parameterNode, {}
+    for label, segmentId in pairs:
+        node.SetAndObserveDoseVolumeNode(result.doses[label])
+        role = node.AssembleDvhNodeReference(segmentId)
+        tables[label, segmentId] = node.GetMetricsTableNode().GetNodeReference(role)
+    return tables
+
+
+def _tablesOf(parameterNode) -> list:
+    """All DVH tables of a parameter node, half-made ones, too."""
+    metrics = parameterNode.GetMetricsTableNode()
+    roles = [metrics.GetNthNodeReferenceRole(n) for n in range(metrics.GetNumberOfNodeReferenceRoles())]
+    return [metrics.GetNodeReference(role) for role in roles if role.startswith("DoseVolumeHistogram.")]
+
+
+def _discard(result: DvhResult) -> None:
     """Take out all that a run made so far."""
-    removeNodes(tables.values(), [result.segmentationNode, *result.doses.values()])
-    result.removeNodes()
-    tables.clear()
+    if (node := result.parameterNode) is not None:
+        tables = _tablesOf(node)
+        # The metrics table first: SlicerRT follows its changes and complains of roles without a table.
+        nodes = [node.GetMetricsTableNode(), node.GetChartNode(), node, *tables]
+        removeNodes(nodes, [result.segmentationNode, *result.doses.values()])
+    result.curves.clear()
+    result.parameterNode = None
 
 
 def _readCurves(logic, result: DvhResult, tables: dict[tuple[str, str], object], metrics: Sequence[Metric]) -> None:
@@ -154,7 +222,7 @@ def _readCurves(logic, result: DvhResult, tables: dict[tuple[str, str], object],
         curve = SegmentDvh(
             label,
             segmentId,
-            _name(result, segmentId),
+            _name(result, (label, segmentId)),
             tableNode,
             volume,
             number(MEAN),
@@ -189,7 +257,13 @@ def _computeMetrics(logic, parameterNode, metrics: Sequence[Metric]) -> dict[Met
 
 
 def markShown(parameterNode, tableNodes: Sequence) -> None:
-    """Tick the tables in SlicerRT's metrics table, without the event by which it would switch to a plot layout."""
+    """Tick just these tables in SlicerRT's metrics table, without the event by which it would switch the layout.
+
+    Nothing happens without a parameter node.
+    """
+    if parameterNode is None:
+        return
     table = parameterNode.GetMetricsTableNode().GetTable()
-    for node in tableNodes:
-        table.SetValue(int(node.GetAttribute(ROW_ATTRIBUTE)), SHOW, vtk.vtkVariant(1))
+    shown = {int(node.GetAttribute(ROW_ATTRIBUTE)) for node in tableNodes}
+    for row in range(table.GetNumberOfRows()):
+        table.SetValue(row, SHOW, vtk.vtkVariant(int(row in shown)))

@@ -32,6 +32,16 @@ class OutputGrid(enum.Enum):
         return {"model": _("As predicted"), "ct": _("As the CT"), "reference": _("As the reference dose")}[self.value]
 
 
+class DvhSource(enum.Enum):
+    """Whose DVHs are shown in the end; stored by name."""
+
+    slicerrt = "slicerrt"
+    builtIn = "built-in"
+
+    def label(self) -> str:
+        return {"slicerrt": _("SlicerRT's, where it is installed"), "built-in": _("Built in")}[self.value]
+
+
 @parameterNodeWrapper
 class DeepDosePredictParameterNode:
     """
@@ -41,7 +51,7 @@ class DeepDosePredictParameterNode:
         roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
     Settings:
         device, singlePass, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
-        gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
+        dvhSource; gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
     Results:
         dose: the predicted dose that is shown; it refers to the rest (mrml.results).
         showDose, showIsodose, showDifference: what the slice views show.
@@ -60,6 +70,7 @@ class DeepDosePredictParameterNode:
     goals: str = "head-and-neck"
     extraMetrics: str
     gantryAngles: str
+    dvhSource: DvhSource = DvhSource.slicerrt
 
     dose: slicer.vtkMRMLScalarVolumeNode
     showDose: bool = True
