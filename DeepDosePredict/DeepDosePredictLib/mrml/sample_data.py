@@ -45,7 +45,7 @@ def loadPhantom(scene=None):
 
 def _volume(scene, name: str, array: np.ndarray, case: Case):
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(_ijkToRas(case)))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(case.grid.ijk_to_ras))
     slicer.util.updateVolumeFromArray(node, array)
     node.CreateDefaultDisplayNodes()
     return node
@@ -54,7 +54,7 @@ def _volume(scene, name: str, array: np.ndarray, case: Case):
 def _segmentation(scene, case: Case):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Phantom structures")
     node.CreateDefaultDisplayNodes()
-    matrix = slicer.util.vtkMatrixFromArray(_ijkToRas(case))
+    matrix = slicer.util.vtkMatrixFromArray(case.grid.ijk_to_ras)
     for roi in case.rois.present():
         image = slicer.vtkOrientedImageData()
         image.ShallowCopy(toImage(case.rois[roi]))
@@ -65,8 +65,3 @@ def _segmentation(scene, case: Case):
         segment.AddRepresentation("Binary labelmap", image)
         node.GetSegmentation().AddSegment(segment, roi)
     return node
-
-
-def _ijkToRas(case: Case) -> np.ndarray:
-    (k, j, i), (x, y, z) = case.spacing, case.origin
-    return np.array([[-i, 0, 0, -x], [0, -j, 0, -y], [0, 0, k, z], [0, 0, 0, 1.0]])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.patient.case import dose_box
+from DeepDosePredictLib.patient.grid import Grid, transformed
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 
 
@@ -49,7 +50,27 @@ def test_ct_must_be_hu_integers(case):
 
 def test_targets_and_volume(case):
     assert case.targets() == ("PTV56", "PTV63", "PTV70")
+    assert case.prescriptions == {"PTV56": 56, "PTV63": 63, "PTV70": 70}
+    assert (case.highest_target, case.prescription) == ("PTV70", 70)
+    without = RoiMask.encode({roi: case.rois[roi] & (roi != "PTV70") for roi in case.rois})
+    assert replace(case, rois=without).prescription == 63, "a target without voxels does not count"
     assert case.voxel_volume_mm3 == pytest.approx(2.5 * 3.906**2)
+
+
+@given(st.tuples(*[st.floats(0.2, 20)] * 3), st.tuples(*[st.floats(-1e4, 1e4)] * 3))
+@settings(deadline=None)
+def test_grid_has_the_spacing_and_origin_to_the_last_digit(spacing, origin):
+    grid = Grid.lps_aligned((3, 4, 5), spacing, origin)
+    assert (grid.spacing, grid.origin) == (spacing, origin)
+    x, y, z = transformed(grid.ijk_to_ras, np.array([[4, 3, 2]]))[0]
+    last = (origin[0] + 4 * spacing[2], origin[1] + 3 * spacing[1], origin[2] + 2 * spacing[0])
+    assert (-x, -y, z) == pytest.approx(last)
+
+
+def test_grid_of_a_case(case):
+    there = replace(case, origin=(-250.0, -240.0, 17.0))
+    assert there.grid.shape == there.shape and there.grid.spacing == there.spacing
+    assert there.grid.origin == (-250.0, -240.0, 17.0)
 
 
 @given(st.lists(st.tuples(*[st.integers(0, 63)] * 3), min_size=1, max_size=5))
