@@ -394,10 +394,10 @@ def test_coarse_training(tmp_path, cohort):
 def test_planner_learns(tmp_path, pair):
     """Its plans come nearer to the reference doses, also from a planner that was trained before."""
     config = configuration(tmp_path, pair, "gantry_angles=[0, 120, 240]")
-    first = train_planner(config, tmp_path / "planner.safetensors", PlannerTraining(4), **QUIET_PLANNER)
+    first = train_planner(config, tmp_path / "planner.safetensors", PlannerTraining(3), **QUIET_PLANNER)
     again = PlannerTraining(1, init=first)
     second = train_planner(config, tmp_path / "second.safetensors", again, **QUIET_PLANNER)
-    factors_only = PlannerTraining(6, init=first, bixel_factors=True)
+    factors_only = PlannerTraining(4, init=first, bixel_factors=True)
     third = train_planner(config, tmp_path / "third.safetensors", factors_only, **QUIET_PLANNER)
     case = make_case("pt_1", seed=1)
 
