@@ -51,13 +51,13 @@ class Reader:
 def tiny_case() -> Case:
     """A patient of 16 voxels each way."""
     case = make_case(shape=(64, 64, 64))
-    box = (slice(24, 40),) * 3
+    box = (slice(16, 48, 2),) * 3
     return Case(
         "tiny",
         np.ascontiguousarray(case.ct[box]),
         RoiMask(case.rois.bits[box].copy(), case.rois.names),
         case.dose_mask[box].copy(),
-        case.spacing,
+        tuple(2 * step for step in case.spacing),
         case.dose[box].copy(),
     )
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import CaseError
+from ..patient.body_sites import organs_elsewhere
 from ..patient.case import Case
 from ..patient.rois import OARS, mirrored_name
 from .ct_check import check_hounsfield
@@ -53,7 +54,7 @@ def case_doubts(case: Case, field: np.ndarray | None = None) -> list[str]:
         field: (K, J, I) bool, where the CT sees something; None: found in the case itself.
     """
     check_levels(case)
-    return [*orientation_doubts(case), *site_doubts(case, field), *reference_doubts(case)]
+    return [*_organs(case), *site_doubts(case, field), *orientation_doubts(case), *reference_doubts(case)]
 
 
 def check_spacing_of_grid(case: Case) -> None:
@@ -77,6 +78,13 @@ def check_levels(case: Case) -> None:
             f"{case.name}: {', '.join(odd)}: a prescription lies between {low:g} and {high:g} Gy; give the targets"
             " their prescriptions in Gy"
         )
+
+
+def _organs(case: Case) -> list[str]:
+    names = organs_elsewhere(use.contour for use in case.assignment.uses)
+    return [f"contours of another part of the body: {', '.join(names)}; the models know head and neck only"] * bool(
+        names
+    )
 
 
 def orientation_doubts(case: Case) -> list[str]:

@@ -38,6 +38,7 @@ _WORDS = {
 }
 _PER_AXIS = ("sizes", "kinds", "centerings", "thicknesses", "spacings", "labels", "units")
 _SHAPES = {"space origin": (3,), "measurement frame": (3, 3), "space units": (3,)}
+_MM = {"mm", "millimeter", "millimeters", "millimetre", "millimetres", "???", ""}
 _QUOTED = re.compile(rb'(labels|units|space units): ("[^"\\]*" ?)+')
 _KNOWN = {*_WORDS, *_PER_AXIS, *_SHAPES, "space directions", "dimension", "type", "encoding", "endian", "content"}
 _ELSEWHERE = {"datafile", "lineskip", "byteskip"}
@@ -99,6 +100,8 @@ def _check_fields(header: dict, keys: set[str]) -> None:
         words = [header[name]] if isinstance(header[name], str) else header[name]
         if name in _WORDS and not all(str(word).lower() in _WORDS[name] for word in words):
             raise CaseError(f"{name} is {header[name]!r}; it must be of {', '.join(sorted(_WORDS[name]))}")
+    if any(str(unit).lower() not in _MM for unit in header.get("space units", ())):
+        raise CaseError(f"space units are {', '.join(map(str, header['space units']))}; save it again in mm")
     order = list(header)
     for first, others in (("dimension", _PER_AXIS), ("space", (*_SHAPES, "space directions"))):
         if any(name in header and order.index(name) < order.index(first) for name in others):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SAME_PLACE_MM = 0.01
 STEP_TOLERANCE = 0.02  # of the distance of slices; scanners round positions to 0.01 mm
 INT16 = np.iinfo(np.int16)
+HIGHEST_SLOPE = 16.0  # a CT's slope is 1, or a power of two where its values have fewer bits
+PADDING_HU, NOT_SCANNED_HU = (-900.0, 3072.0), -1024
+"""What padding may not be, a value that tissue or bone has; and what is put in its place."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Slice:
     """One CT image: (rows, columns) int16 HU, place in LPS and (row, column) spacing in mm."""
 
     path: Path
+    uid: str
     hu: np.ndarray
     position: np.ndarray
     orientation: np.ndarray
@@ -34,8 +38,22 @@ class Slice:
     frame: str
 
 
-def read_ct(paths: Sequence[Path]) -> tuple[Volume, Dataset]:
-    """The volume of a series, (K, J, I) int16 HU, K along the slices' normal; and the first slice's other elements.
+class CtSeries(NamedTuple):
+    """A CT.
+
+    Attributes:
+        volume: (K, J, I) int16 HU, K along the slices' normal.
+        elements: of the first file, without pixels.
+        places: {SOP instance UID: (3,) RAS in mm of the first voxel} of all slices.
+    """
+
+    volume: Volume
+    elements: Dataset
+    places: dict[str, np.ndarray]
+
+
+def read_ct(paths: Sequence[Path]) -> CtSeries:
+    """Read the slices of a series.
 
     CaseError names the file or series where slices are missing, doubled, tilted against their stack, unevenly spaced
     or of different size, place or kind.
@@ -53,7 +71,8 @@ def read_ct(paths: Sequence[Path]) -> tuple[Volume, Dataset]:
             raise CaseError(f"{path.parent}: the CT has more than {MAX_VOXELS} voxels; export the planning CT only")
     if first is None or len(slices) < 2:
         raise CaseError(f"{paths[0]}: the CT series has only this slice; export all of them")
-    return _stacked(slices, f"CT series {series} in {paths[0].parent}"), first
+    places = {one.uid: one.position * (-1, -1, 1) for one in slices}
+    return CtSeries(_stacked(slices, f"CT series {series} in {paths[0].parent}"), first, places)
 
 
 def _slice(dataset: Dataset, path: Path) -> Slice:
@@ -68,18 +87,34 @@ def _slice(dataset: Dataset, path: Path) -> Slice:
     spacing = numbers(dataset, "PixelSpacing", 2, path)
     orientation = numbers(dataset, "ImageOrientationPatient", 6, path)
     check_orientation(orientation, path)
-    if slope == 0 or not (0 < spacing.min() <= spacing.max() <= 20):
+    if not (0 < slope <= HIGHEST_SLOPE and 0 < spacing.min() <= spacing.max() <= 20):
         raise CaseError(f"{path}: RescaleSlope {slope:g} or PixelSpacing {spacing.tolist()} cannot be")
     hu = stored if (slope, intercept) == (1, 0) else np.rint(stored * slope + intercept)
     hu = np.clip(hu, INT16.min, INT16.max).astype(np.int16)
+    if (padding := _padding(dataset, stored)) is not None:
+        hu[padding & ((hu < PADDING_HU[0]) | (hu > PADDING_HU[1]))] = NOT_SCANNED_HU
     return Slice(
         path,
+        text(dataset, "SOPInstanceUID"),
         hu,
         numbers(dataset, "ImagePositionPatient", 3, path),
         orientation,
         spacing,
         text(dataset, "FrameOfReferenceUID"),
     )
+
+
+def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
+    """Where stored values are PixelPaddingValue, or lie between it and PixelPaddingRangeLimit; None without any.
+
+    Signs are left aside: programs write -2000 as 63536 and read it back as that.
+    """
+    limits = [dataset.get(f"PixelPadding{what}") for what in ("Value", "RangeLimit")]
+    if limits[0] is None:
+        return None
+    low, high = sorted(int(limit) for limit in (limits[0], limits[0] if limits[1] is None else limits[1]))
+    mask = (stored >= low) & (stored <= high)
+    return mask | (stored.astype(np.int64) % 2**16 == int(limits[0]) % 2**16)
 
 
 def check_orientation(orientation: np.ndarray, path: Path) -> None:

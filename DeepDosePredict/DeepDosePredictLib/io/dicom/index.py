@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import CaseError
 from .files import dicom_files, items, read_dataset, reading, text
+from .rtdose import WHOLE_PLAN
 from .sop_classes import CT_IMAGE, ENHANCED_CT_IMAGE, RT_DOSE, RT_PLAN, RT_STRUCTURES
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def find_studies(folder: Path) -> list[RtStudy]:
     entries, notes = _entries(folder)
     structures = [entry for entry in entries if entry.modality == "RTSTRUCT"]
     found = [(entry.patient, _study(entry, entries, folder, notes)) for entry in structures]
-    without = {e.patient for e in entries if e.modality == "CT"} - {e.patient for e in structures}
+    used = {path for _, study in found for path in study.ct}
+    without = {e.patient for e in entries if e.modality == "CT" and e.path not in used}
+    without -= {e.patient for e in structures}
     for patient in sorted(without - {""} if structures else without):  # a damaged slice may have lost its patient
         words = f"{folder}: no RTSTRUCT for patient {patient or 'without ID'}; it is needed for the targets and organs"
         found.append((patient, RtStudy("", folder, problem=words)))
@@ -195,6 +198,7 @@ def _study(structures: Entry, entries: Sequence[Entry], folder: Path, notes: tup
             f"{', '.join(others)} does not belong to {structures.path.name} by its references; there is no"
             " reference dose"
         )
+    note += _plans_without_dose(structures, entries, doses)
     return RtStudy(
         "",
         folder,
@@ -258,20 +262,32 @@ def _ct_of(structures: Entry, entries: Sequence[Entry]) -> tuple[list[Entry], li
 def _doses_of(structures: Entry, entries: Sequence[Entry]) -> list[Entry]:
     """Doses that refer to a structure set, directly or through their plan; else those that share its frame alone.
 
-    Where there are whole plans' doses, those of single beams or fractions are left out.
+    Where there are whole plans' doses, those of single beams or fractions are left out. A whole plan's dose that shares
+    the frame and refers to no other structure set may be the plan sum beside the dose of a phase, so it counts, too.
     """
     doses = [e for e in entries if e.modality == "RTDOSE"]
     others = {e.uid for e in entries if e.modality == "RTSTRUCT"} - {structures.uid}
     plans = {e.uid: e.references for e in entries if e.modality == "RTPLAN"}
     sets = {e: e.references.union(*(plans.get(uid, ()) for uid in e.references)) for e in doses}
-    found = [e for e in doses if structures.uid in sets[e]]
-    if not found:
-        found = [
-            e
-            for e in doses
-            if e.patient == structures.patient and e.frames & structures.frames and not sets[e] & others
-        ]
-    return [e for e in found if e.summation == "PLAN"] or found
+    referring = [e for e in doses if structures.uid in sets[e]]
+    sharing = [
+        e for e in doses if e.patient == structures.patient and e.frames & structures.frames and not sets[e] & others
+    ]
+    whole = [e for e in doses if e in (*referring, *sharing) and e.summation in WHOLE_PLAN]
+    return whole or referring or sharing
+
+
+def _plans_without_dose(structures: Entry, entries: Sequence[Entry], doses: Sequence[Entry]) -> list[str]:
+    """A word where the only dose is that of one of several plans: perhaps of one phase of the treatment."""
+    plans = [e for e in entries if e.modality == "RTPLAN" and structures.uid in e.references]
+    if len(doses) != 1 or doses[0].summation != "PLAN":
+        return []
+    if not (others := [e.path.name for e in plans if e.uid not in doses[0].references]):
+        return []
+    return [
+        f"{doses[0].path.name} is the dose of one plan; there are others for this structure set ({', '.join(others)}):"
+        " check that it is the dose of the whole treatment"
+    ]
 
 
 def _named(found: Iterable[tuple[str, RtStudy]], folder: Path) -> list[RtStudy]:

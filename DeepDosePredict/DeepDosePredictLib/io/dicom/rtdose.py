@@ -22,10 +22,11 @@ WHOLE_PLAN = ("PLAN", "MULTI_PLAN")
 
 @dataclass(frozen=True)
 class PlannedDose:
-    """A dose with its frame of reference UID ("" where the file has none)."""
+    """A dose with its frame of reference UID and patient ID ("" where the file has none)."""
 
     volume: Volume
     frame: str
+    patient: str
 
 
 def read_rtdose(path: Path) -> PlannedDose:
@@ -44,9 +45,8 @@ def read_rtdose(path: Path) -> PlannedDose:
             raise CaseError(f"{path}: the dose has a single plane; export a dose volume")
         grid, rising = _grid(dataset, stored.shape, path)
         dose = np.multiply(stored, scaling, dtype=np.float64).astype(np.float32)
-        return PlannedDose(
-            Volume(str(path), dose if rising else dose[::-1], grid), text(dataset, "FrameOfReferenceUID")
-        )
+        volume = Volume(str(path), dose if rising else dose[::-1], grid)
+        return PlannedDose(volume, text(dataset, "FrameOfReferenceUID"), text(dataset, "PatientID"))
 
 
 def _check_kind(dataset: Dataset, path: Path) -> None:

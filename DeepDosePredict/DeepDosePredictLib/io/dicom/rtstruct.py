@@ -49,6 +49,21 @@ class StructureSet:
                 if text(contour, "ContourGeometricType") in CLOSED
             ]
 
+    def images(self, number: str) -> list[str]:
+        """SOP instance UID of the CT slice that each of `contours` refers to; "" where it is none or several."""
+        with reading(self.path):
+            found = []
+            for roi in items(self.dataset, "ROIContourSequence"):
+                if text(roi, "ReferencedROINumber") != number:
+                    continue
+                for contour in items(roi, "ContourSequence"):
+                    if text(contour, "ContourGeometricType") in CLOSED:
+                        uids = [
+                            text(image, "ReferencedSOPInstanceUID") for image in items(contour, "ContourImageSequence")
+                        ]
+                        found.append(uids[0] if len(uids) == 1 else "")
+            return found
+
 
 def read_structures(path: Path) -> StructureSet:
     """CaseError if the file is no RTSTRUCT or two ROIs share a number."""

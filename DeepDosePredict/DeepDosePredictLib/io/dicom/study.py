@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...errors import CaseError, DeepDoseError
 from ...geometry.clinical_case import clinical_case
@@ -15,13 +16,17 @@ from ...patient.assignment import Assignment
 from ...patient.case import Case
 from ...patient.roles import assign
 from ...patient.structure_names import Evidence
-from .ct import read_ct
+from .belonging import body_part_doubts, check_patients, check_places, check_same_patient, described
+from .ct import CtSeries, read_ct
 from .files import reading, text
 from .index import RtStudy
 from .reference import DicomReference
 from .rtdose import PlannedDose, read_rtdose
 from .rtplan import read_prescriptions
 from .rtstruct import StructureSet, read_structures
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 
 def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None = None) -> Case:
@@ -37,25 +42,26 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
     if study.problem or study.structures is None:
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
-    ct, first = read_ct(study.ct)
+    ct = read_ct(study.ct)
     with reading(study.ct[0]):
-        frame = text(first, "FrameOfReferenceUID")
-    planned = _dose(study, dose, frame)
+        check_patients(ct.elements, structures)
+        doubts = body_part_doubts(ct.elements)
+    planned = _dose(study, dose, ct.elements)
     reference = planned.volume if planned else None
     prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
 
     def level(number: str) -> float | None:
-        return None if reference is None else dose_level(_shape(structures, number, frame), reference)
+        return None if reference is None else dose_level(_shape(structures, number, ct), reference)
 
     assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
     parts = {
-        role: [(structures.names[n], _shape(structures, n, frame)) for n in rois]
+        role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()
     }
-    case = clinical_case(ct, parts, str(study.structures), reference, assignment)
+    case = clinical_case(ct.volume, parts, str(study.structures), reference, assignment)
     with reading(study.ct[0]):
-        refer_to = DicomReference.of(first, structures.uid, assignment.roles)
-    notes = (*study.notes, *plan_notes, *assignment.warnings(), *case.notes)
+        refer_to = DicomReference.of(ct.elements, structures.uid, assignment.roles)
+    notes = (*study.notes, *plan_notes, *assignment.warnings(), *doubts, *case.notes)
     return replace(case, name=study.name, notes=notes, dicom=refer_to)
 
 
@@ -66,26 +72,30 @@ def _assignment(structures: StructureSet, given: Mapping | None, evidence: Evide
         raise CaseError(f"{error}; on the command line, with --roles FILE") from error
 
 
-def _shape(structures: StructureSet, number: str, frame: str) -> LabelmapShape:
+def _shape(structures: StructureSet, number: str, ct: CtSeries) -> LabelmapShape:
+    frame = text(ct.elements, "FrameOfReferenceUID")
     where = f"{structures.path}, {structures.names[number]}"
     if structures.frames[number] and frame and structures.frames[number] != frame:
         raise CaseError(f"{where}: it was contoured in another frame of reference than the CT's; export it on this CT")
     contours = structures.contours(number)
     if not contours:
         return LabelmapShape.empty()
+    check_places(contours, structures.images(number), ct, where)
     return LabelmapShape.cropped(*contours_to_labelmap(contours, where))
 
 
-def _dose(study: RtStudy, given: Path | None, frame: str) -> PlannedDose | None:
+def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> PlannedDose | None:
     if given is None and not study.doses:
         return None
     if given is None and len(study.doses) > 1:
-        listed = ", ".join(str(path) for path in study.doses)
+        listed = ", ".join(map(described, study.doses))
         raise CaseError(
-            f"{study.structures}: several doses fit this structure set: {listed}; leave the plan's dose"
-            " only, or name it with --reference"
+            f"{study.structures}: several doses fit this structure set: {listed}; name that of the whole treatment (of"
+            f" phases, their sum) with --reference, for instance --reference {study.doses[-1]}"
         )
     dose = read_rtdose(given or study.doses[0])
+    check_same_patient(text(ct, "PatientID"), "the CT", dose.patient, dose.volume.name)
+    frame = text(ct, "FrameOfReferenceUID")
     if dose.frame and frame and dose.frame != frame:
         raise CaseError(f"{dose.volume.name}: its frame of reference is not the CT's; give the dose on this CT")
     return dose
