@@ -85,7 +85,10 @@ def _check_model(model) -> None:
 
 
 def _check_roles(roles: dict) -> None:
-    assert all(isinstance(names, str) or all(isinstance(name, str) for name in names) for names in roles.values())
+    patients = roles.get("patients", {})
+    one = {role: names for role, names in roles.items() if role != "patients"}
+    for answers in (one, *patients.values()):
+        assert all(isinstance(name, str) for names in answers.values() for name in names or ())
 
 
 def _check_goals(goals: list) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import nrrd
 import numpy as np
 import pydicom
 import pydicom.dicomio
 import pytest
 
 from DeepDosePredictLib.app import cli
+from DeepDosePredictLib.app.cohort import write_summary
+from DeepDosePredictLib.app.prediction import Job
 from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
@@ -24,6 +29,7 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.report.result import read_result
 from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
 from synthetic import make_case
 
@@ -409,6 +415,33 @@ def test_a_target_by_type_is_not_lost_for_its_name(patient):
     named(patient, "Region 3", "Boost")
     named(patient, "Boost", "zBoost")  # a help structure
     assert read_case(patient).targets() == ("PTV56",)
+
+
+def test_every_output_says_what_went_in(patient, tmp_path, tiny_model, capsys):
+    for old, new in (("Parotid_L", "Parotis li"), ("SpinalCord", "Rückenmark"), ("PTV_5600", "PTV_Low")):
+        named(patient, old, new)
+    scale_dose(patient, 1.04)
+    assert cli.main(["structures", str(patient)]) == 0
+    before = capsys.readouterr().out
+    out = tmp_path / "out"
+    assert cli.main(["predict", str(patient), "-o", str(out), "--model", str(tiny_model), "--device", "cpu"]) == 0
+    after = capsys.readouterr().out
+    for said in (before, after):
+        assert "PTV_7000 -> PTV70 (from name)" in said and "Rückenmark -> SpinalCord (from name)" in said
+        assert re.search(r"PTV_Low -> PTV\d+ \(from reference dose\); .*confirm it", said)
+    uses = {use["contour"]: use for use in json.loads((out / "result.json").read_text())["assignment"]}
+    assert uses["Parotis li"]["role"] == "LeftParotid" and uses["PTV_Low"]["doubted"]
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Rückenmark" in page and "reference dose" in page
+    assert "PTV_7000 -> PTV70" in nrrd.read_header(str(out / "dose.nrrd"))["DeepDosePredict_Contours"]
+    job = Job(find_cases([patient])[0], out)
+    write_summary(tmp_path, [job], {job.source.name: read_result(out)})
+    assert "Parotis li -> LeftParotid" in (tmp_path / "summary.csv").read_text(encoding="utf-8")
+    named(patient, "PTV_7000", "Boost")
+    (tmp_path / "roles.json").write_text(json.dumps({"patients": {"small": {"PTV70": "Boost"}}}))
+    assert cli.main(["structures", str(patient)]) == 1 and "Boost: its name may be" in capsys.readouterr().out
+    assert cli.main(["structures", str(patient), "--roles", str(tmp_path / "roles.json")]) == 0
+    assert "Boost -> PTV70 (from user)" in capsys.readouterr().out
 
 
 def test_exchanged_sides_are_said(patient):

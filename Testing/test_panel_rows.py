@@ -5,13 +5,14 @@ from __future__ import annotations
 from DeepDosePredictLib.panel.structure_rows import (
     State,
     add_target,
+    answers_of_rows,
     choose,
     known_edits,
     roles_of_rows,
     set_level,
     structure_rows,
 )
-from DeepDosePredictLib.patient.roles import roles_from_json, roles_to_json
+from DeepDosePredictLib.patient.roles import NOT_TARGETS, assign, roles_from_json, roles_to_json
 from DeepDosePredictLib.patient.structure_names import match_structures
 
 
@@ -88,3 +89,17 @@ def test_answers_survive_being_stored():
 def test_answers_about_segments_that_are_gone_are_dropped():
     edits = {"Brainstem": ("gone",), "Mandible": (), "Larynx": ("Larynx_SG",)}
     assert known_edits(edits, ["Larynx_SG"]) == {"Mandible": (), "Larynx": ("Larynx_SG",)}
+
+
+def test_the_answers_for_a_prediction_say_what_is_left_out_too():
+    names = ["PTV70", "PTV_High", "PTV56", "Larynx", "Mandible"]
+    rows = rows_of(names)
+    edits = choose(rows, {}, row(rows, "PTV70", "PTV_High"), ())
+    edits = choose(rows_of(names, edits), edits, row(rows, "Larynx"), ())
+    edits = choose(rows_of(names, edits), edits, row(rows, "PTV56"), ("PTV70",))
+    answers = answers_of_rows(rows_of(names, edits))
+    assert answers["Larynx"] == () and answers["Mandible"] == ("Mandible",) and answers["PTV56"] == ("PTV70",)
+    assert set(answers[NOT_TARGETS]) == {"PTV_High", "PTV56"}
+    only = choose(rows, choose(rows, {}, row(rows, "PTV70", "PTV_High"), ()), row(rows, "Larynx"), ())
+    account = assign({name: name for name in names}, answers_of_rows(rows_of(names, only)), "study")
+    assert account.roles == {"PTV70": ("PTV70",), "PTV56": ("PTV56",), "Mandible": ("Mandible",)}

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from DeepDosePredictLib.patient.assignment import Assignment, ContourUse
 from DeepDosePredictLib.report import DISCLAIMER, Pictures
 from DeepDosePredictLib.report.cohort import MIN_PATIENTS, Distribution, metrics, scores
 from DeepDosePredictLib.report.html import cohort_page, patient_page
@@ -136,3 +137,17 @@ def test_differences_where_there_are_references():
     assert larynx.patients == ("a", "b") and larynx.values.tolist() == [1.0, 2.0]
     assert [one.what for one in scores(results)] == ["Dose error", "DVH error"]
     assert metrics(results[2:])[1].values.tolist() == [40.0] and scores(results[2:]) == []
+
+
+def test_the_page_shows_every_contour_and_marks_what_is_doubted():
+    account = Assignment(
+        (
+            ContourUse("PTV_High", "1", "PTV70", "reference dose", f"{EVIL} confirm it", True),
+            ContourUse(EVIL, "2", "Larynx", "name"),
+            ContourUse("PTV old", "3", "", "", "made for planning by its name (old)"),
+        )
+    )
+    page = Page(patient_page(replace(result(), assignment=account), Pictures(b"", b""), in_cohort=False))
+    for words in ("PTV_High", "reference dose", "70", "left out", "made for planning by its name (old)", EVIL):
+        assert words in page.words
+    assert "script" not in page.tags

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,11 +11,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.roles import read_roles
+from DeepDosePredictLib.io.site_names import remember_name
 from DeepDosePredictLib.patient import site_names
+from DeepDosePredictLib.patient.assignment import Assignment
 from DeepDosePredictLib.patient.name_tokens import tokens_of
 from DeepDosePredictLib.patient.outcome import Outcome
 from DeepDosePredictLib.patient.rois import DOSE_MASK, EXTERNAL, OARS, PTVS
-from DeepDosePredictLib.patient.roles import check_answers, roles_from_json, roles_of, roles_to_json
+from DeepDosePredictLib.patient.roles import (
+    answers_for,
+    assign,
+    check_answers,
+    roles_from_json,
+    roles_of,
+    roles_to_json,
+)
 from DeepDosePredictLib.patient.stated_levels import stated_levels
 from DeepDosePredictLib.patient.structure_names import (
     Decision,
@@ -105,6 +116,229 @@ def test_a_level_that_only_a_help_structure_has_is_asked(name):
 def test_one_of_two_targets_with_a_date_is_asked():
     found = decisions({"1": "PTV70", "2": "PTV70_20240312"})
     assert found["1"].outcome is Outcome.TARGET and found["2"].outcome is Outcome.POSSIBLE_TARGET
+
+
+# Names alone: what may not change an outcome
+
+_WORDS = st.sampled_from(["L", "R", "Lt", "Rt", "left", "neck", "LN", "nodes", "T", "high risk", "Tonsil", "li", "re"])
+_LEVELS = st.sampled_from(["70", "7000", "66Gy", "59.4", "54 Gy", "5040", "63", "69.96", "60"])
+
+
+@given(st.lists(_WORDS, max_size=3, unique=True), _LEVELS, st.integers(0, 3), st.sampled_from([" ", "_", " - ", "-"]))
+def test_a_target_is_one_wherever_its_words_stand(words_, level, place, separator):
+    parts = [*words_[:place], "PTV", *words_[place:]]
+    expected = read_name(f"PTV {level}").levels
+    place = parts.index("PTV") + 1
+    for order in ([*parts, level], [*parts[:place], level, *parts[place:]]):
+        name = separator.join(order)
+        for written in (name, name.upper(), name.lower()):
+            found = read_name(written)
+            assert (found.outcome, found.levels) == (Outcome.TARGET, expected), written
+
+
+_ORGANS = {
+    "left": ["Parotid_L", "Lt Parotid", "parotis li", "Parotide gauche", "Parotide sx", "Parotida izq", "ParotidL"],
+    "right": ["Parotid_R", "Rt Parotid", "parotis re", "Parotide droite", "Parotide dx", "Parotida der", "ParotidR"],
+}
+
+
+@given(
+    st.sampled_from(sorted(_ORGANS)), st.integers(0, 6), st.sampled_from("_ -."), st.sampled_from(["", "(OAR)", "OAR"])
+)
+def test_sides_never_swap(side, which, separator, more):
+    name = _ORGANS[side][which]
+    role = {"left": "LeftParotid", "right": "RightParotid"}[side]
+    for written in (name, name.upper(), name.lower()):
+        whole = separator.join(filter(None, [*written.replace("_", " ").split(), more]))
+        assert (read_name(whole).outcome, read_name(whole).roles) == (Outcome.ORGAN, (role,)), whole
+    flipped = " ".join(reversed(name.replace("_", " ").split()))
+    assert read_name(flipped).roles == (role,)
+
+
+@given(
+    st.sampled_from([name for name, _, kind in table() if kind in OARS]),
+    st.sampled_from(["PTV", "PRV", "crop", "old", "opt", "+3mm", "ring", "avoid", "- PTV70"]),
+)
+def test_an_organ_with_a_word_of_planning_is_no_organ(name, word):
+    for written in (f"{name} {word}", f"{name}_{word}"):
+        assert read_name(written).outcome is not Outcome.ORGAN and not roles(written)
+
+
+@given(st.sampled_from([name for name, _, kind in table() if kind.startswith("PTV")]), st.data())
+def test_a_target_less_a_structure_is_never_taken(name, data):
+    organ = data.draw(st.sampled_from(["cord", "PTV63", "CTV", "Parotid_L", "skin", "larynx", "GTV70", "Hirnstamm"]))
+    word = data.draw(st.sampled_from([" - ", "-", " minus ", " ohne ", "\\", " and ", " + ", "+"]))
+    assert read_name(f"{name}{word}{organ}").outcome is not Outcome.TARGET
+
+
+# Roles: names, plan and user together
+
+NAMES = {"1": "PTV70", "2": "PTV_5600", "3": "Larynx", "4": "Larynx_SG", "5": "CTV70", "6": "boost"}
+
+
+def used(*arguments, **more) -> dict[str, tuple[str, ...]]:
+    return assign(*arguments, "study", **more).roles
+
+
+def test_a_possible_target_stops_the_run_with_its_name_until_the_user_answers():
+    for given_roles in (None, {}, {"Larynx": "Larynx"}, {"PTV56": "PTV_5600"}):
+        with pytest.raises(DeepDoseError, match=r"study: boost: its name may be a target's.*not_targets"):
+            assign(NAMES, given_roles, "study")
+    assert used(NAMES, {"PTV66": "boost"}) == {"PTV70": ("1",), "PTV66": ("6",), "PTV56": ("2",), "Larynx": ("3",)}
+    assert used(NAMES, {"not_targets": "boost"}) == {"PTV70": ("1",), "PTV56": ("2",), "Larynx": ("3",)}
+
+
+def test_all_possible_targets_are_named_at_once():
+    with pytest.raises(DeepDoseError, match=r"PTV_High.*PTV54 new.*Boost"):
+        assign({name: name for name in ("PTV70", "PTV_High", "PTV54 new", "Boost")}, None, "study")
+
+
+def test_roles_add_to_what_names_say():
+    names = {"1": "PTV70_cf", "2": "PTV56", "3": "Brainstem", "4": "Parotid_L"}
+    account = assign(names, {"PTV70": "PTV70_cf"}, "study")
+    assert account.roles == {"PTV70": ("1",), "PTV56": ("2",), "Brainstem": ("3",), "LeftParotid": ("4",)}
+    assert [use.source for use in account.used] == ["user", "name", "name", "name"]
+
+
+def test_a_role_can_be_moved_replaced_and_left_out():
+    names = {"1": "PTV70", "2": "PTV56", "3": "Larynx", "4": "Kehlkopf gesamt", "5": "Mandible"}
+    given_roles = {"PTV54.12": "PTV56", "Larynx": "Kehlkopf gesamt", "Mandible": None}
+    account = assign(names, given_roles, "study")
+    assert account.roles == {"PTV70": ("1",), "PTV54.12": ("2",), "Larynx": ("4",)}
+    assert {use.contour: use.note for use in account.left_out}["Larynx"] == "the user chose otherwise"
+    assert used(names, {"PTV56": None}) == {"PTV70": ("1",), "Larynx": ("3",), "Mandible": ("5",)}
+
+
+def test_several_contours_of_one_role_are_united_and_said():
+    account = assign({"1": "PTV70", "2": "nodes li", "3": "nodes re"}, {"PTV54": ["nodes li", "nodes re"]}, "study")
+    assert account.roles["PTV54"] == ("2", "3")
+    assert "nodes li and nodes re are united to PTV54" in account.warnings()
+
+
+def test_a_named_target_beside_a_given_one_of_its_level_is_asked():
+    with pytest.raises(DeepDoseError, match="PTV70: a target of 70 Gy like what was given"):
+        assign({"1": "PTV70", "2": "PTV70_cf"}, {"PTV70": "PTV70_cf"}, "study")
+    assert used({"1": "PTV70", "2": "PTV70_cf"}, {"PTV70": ["PTV70", "PTV70_cf"]}) == {"PTV70": ("1", "2")}
+
+
+def test_without_any_target_there_is_nothing_to_predict():
+    for given_roles in (None, {"PTV70": None}):
+        with pytest.raises(DeepDoseError, match="no segment is a PTV"):
+            assign({"1": "Larynx", "2": "CTV70"}, given_roles, "study")
+
+
+def test_two_contours_that_may_be_one_organ_are_asked_and_one_is_said():
+    with pytest.raises(DeepDoseError, match="Larynx may be Larynx_SG, Glottis"):
+        assign({"1": "PTV70", "2": "Larynx_SG", "3": "Glottis"}, None, "study")
+    account = assign({"1": "PTV70", "2": "Larynx_SG"}, None, "study")
+    assert account.warnings() == ("Larynx_SG was not used: not taken for Larynx: only the supraglottic larynx",)
+
+
+def test_evidence_beside_names():
+    names = {"1": "PTV70", "2": "PTV_Low", "3": "Region", "4": "K", "5": "CTV54"}
+    evidence = Evidence({"3": "ORGAN", "4": "EXTERNAL"}, {"2": 54.0}, lambda segment: 56.0)
+    account = assign(names, None, "study", evidence)
+    assert account.roles == {"PTV70": ("1",), "PTV54": ("2",), "External": ("4",)}
+    assert {use.contour: use.source for use in account.used} == {
+        "PTV70": "name",
+        "PTV_Low": "RTPLAN dose reference",
+        "K": "RT ROI interpreted type",
+    }
+    by_dose = assign(names, None, "study", Evidence(dose_level=lambda segment: 56.0))
+    assert by_dose.roles["PTV56"] == ("2",) and any("56 Gy" in words for words in by_dose.warnings())
+    with pytest.raises(DeepDoseError, match="CTV54: the RTPLAN prescribes"):
+        assign(names, None, "study", Evidence(planned={"2": 56.0, "5": 54.0}))
+
+
+def test_the_account_survives_json_and_prints_every_contour():
+    account = assign({**NAMES, "7": "PTV70_opt"}, {"PTV66": "boost", "Mandible": None}, "study")
+    assert Assignment.from_json(json.loads(json.dumps(account.to_json()))) == account
+    printed = "\n".join(account.lines())
+    assert all(name in printed for name in [*NAMES.values(), "PTV70_opt"]) and "boost -> PTV66 (from user)" in printed
+    for damaged in ([{"contour": "a"}], [3], [{"contour": 1, "segment": "1"}]):
+        with pytest.raises((TypeError, ValueError)):
+            Assignment.from_json(damaged)
+
+
+# The site's own names
+
+
+def test_a_remembered_name_is_known_from_then_on(no_site_names):
+    names = {"1": "PTV70", "2": "Struktur 7", "3": "PTV Sonntag 54", "4": "Kehlkopf ges.", "5": "PTV54_JD"}
+    with pytest.raises(DeepDoseError, match="PTV Sonntag 54"):
+        assign(names, None, "study")
+    remember_name("PTV Sonntag 54", "target")
+    remember_name("Struktur 7", "PTV63")
+    remember_name("Kehlkopf_ges", "Larynx")
+    remember_name("PTV54_JD", "not used")
+    account = assign(names, None, "study")
+    assert account.roles == {"PTV70": ("1",), "PTV63": ("2",), "PTV54": ("3",), "Larynx": ("4",)}
+    assert {use.source for use in account.used} == {"name", "site's names"}
+    remember_name("struktur-7", "PTV60")
+    assert assign(names, None, "study").roles["PTV60"] == ("2",)
+    assert len(json.loads(no_site_names.read_text())["names"]) == 4
+
+
+def test_a_site_has_patterns_too(no_site_names):
+    no_site_names.parent.mkdir()
+    patterns = {"*_JD": "not used", "Par ? gesamt": "RightParotid", "PTV*extra*": "target"}
+    no_site_names.write_text(json.dumps({"patterns": patterns}))
+    found = roles("PTV70", "PTV70_JD", "Par_R_gesamt", "PTV 60 extra Feld")
+    assert found == {"PTV70": ("PTV70",), "PTV60": ("PTV 60 extra Feld",), "RightParotid": ("Par_R_gesamt",)}
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"names": []}', '{"names": {"a": "Liver"}}', '{"names": {"a": 3}}', '{"more": {}}']
+)
+def test_a_damaged_file_of_the_site_is_named_and_kept(no_site_names, content):
+    no_site_names.parent.mkdir()
+    no_site_names.write_text(content)
+    with pytest.raises(DeepDoseError, match=r"StructureNames\.json"):
+        roles("PTV70")
+    with pytest.raises(DeepDoseError, match=r"StructureNames\.json"):
+        remember_name("a", "Larynx")
+    assert no_site_names.read_text() == content
+
+
+@pytest.mark.parametrize(("name", "meaning"), [("a", "Liver"), ("a", "PTV"), ("", "Larynx"), ("_ -", "Larynx")])
+def test_only_names_with_a_meaning_are_remembered(no_site_names, name, meaning):
+    with pytest.raises(DeepDoseError, match=r"no role|no name"):
+        remember_name(name, meaning)
+    assert not no_site_names.exists()
+
+
+# Roles files
+
+
+def test_a_roles_file_speaks_for_a_cohort_or_a_patient(tmp_path):
+    path = tmp_path / "roles.json"
+    content = {
+        "PTV54": ["PTV_JD", "PTV_KM"],
+        "not_targets": ["PTV old"],
+        "patients": {"p1": {"PTV70": "boost"}, "p2": {"PTV54": None, "not_targets": ["PTV_JD"]}},
+    }
+    path.write_text(json.dumps(content))
+    read = read_roles(path)
+    names = {"1": "PTV60", "2": "PTV_JD", "3": "boost"}
+    account = assign(names, answers_for("p1", read), "study")
+    assert account.roles == {"PTV70": ("3",), "PTV60": ("1",), "PTV54": ("2",)}
+    assert {use.contour for use in account.left_out} == {"PTV_KM", "PTV old"}
+    second = assign({"1": "PTV60", "2": "PTV_JD"}, answers_for("p2", read), "study")
+    assert second.roles == {"PTV60": ("1",)}
+    with pytest.raises(DeepDoseError, match="no segment named 'boost'"):
+        assign({"1": "PTV60", "2": "PTV_JD"}, answers_for("p1", read), "study")
+    assert answers_for("p3", {"patients": {"p1": {"PTV70": "boost"}}}) is None
+    assert answers_for("p3", {"PTV70": "boost"}) == {"PTV70": "boost"}
+
+
+@pytest.mark.parametrize(
+    "content", ['{"patients": []}', '{"patients": {"a": 3}}', '{"PTV70": 3}', "[]", '{"PTV70": [3]}']
+)
+def test_a_roles_file_that_cannot_be_is_named(tmp_path, content):
+    path = tmp_path / "roles.json"
+    path.write_text(content)
+    with pytest.raises(DeepDoseError, match=r"roles\.json"):
+        read_roles(path)
 
 
 def test_roles_from_a_script_are_checked():

@@ -45,26 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     predict = commands.add_parser("predict", help="predict the dose of one patient or of many")
-    predict.add_argument(
-        "input",
-        nargs="+",
-        type=Path,
-        metavar="INPUT",
-        help="patient folder (OpenKBP CSV, DICOM with CT and RTSTRUCT, or ct.nrrd with"
-        " segmentation.seg.nrrd or rois.nrrd), or a folder of patients",
-    )
     predict.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")
     predict.add_argument(
         "--reference",
         type=Path,
         metavar="DOSE",
         help="reference dose instead of the folder's own: .nrrd on its grid, OpenKBP .csv, or for DICOM an RTDOSE file",
-    )
-    predict.add_argument(
-        "--roles",
-        type=Path,
-        metavar="FILE",
-        help="JSON file {role: segment name or names} for segmentations whose names do not tell",
     )
     predict.add_argument(
         "--jobs",
@@ -78,6 +64,25 @@ def _parser() -> argparse.ArgumentParser:
         help="predict again what is finished; otherwise a run goes on where the last one stopped",
     )
     predict.set_defaults(run="predict")
+
+    structures = commands.add_parser("structures", help="say which contour would go in as what, without predicting")
+    structures.set_defaults(run="structures")
+    for command in (predict, structures):
+        command.add_argument(
+            "input",
+            nargs="+",
+            type=Path,
+            metavar="INPUT",
+            help="patient folder (OpenKBP CSV, DICOM with CT and RTSTRUCT, or ct.nrrd with"
+            " segmentation.seg.nrrd or rois.nrrd), or a folder of patients",
+        )
+        command.add_argument(
+            "--roles",
+            type=Path,
+            metavar="FILE",
+            help="JSON file {role: contour name or names, not_targets: names} for what names do not tell; for a cohort"
+            " {patients: {patient: {role: ...}}}",
+        )
 
     score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
     score.add_argument("patients", type=Path, metavar="PATIENTS")

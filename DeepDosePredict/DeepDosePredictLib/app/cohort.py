@@ -15,7 +15,7 @@ from .sources import CaseSource
 from .workers import default_workers, outcomes_of
 
 SUMMARY = "summary.csv"
-COLUMNS = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "warnings", "error")
+COLUMNS = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "contours", "warnings", "error")
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ def _summary_row(patient: str, outcome: Result | str) -> list[str]:
             "status": "predicted",
             "seconds": f"{outcome.seconds:.3f}",
             "device": outcome.device,
+            "contours": "; ".join(outcome.assignment.lines()),
             "warnings": "; ".join(outcome.warnings),
         }
         if outcome.dose_error is not None:

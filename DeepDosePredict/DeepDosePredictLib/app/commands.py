@@ -50,9 +50,30 @@ def predict(options: Namespace) -> int:
     print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
     if result.dose_error is not None:
         print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
+    for line in result.assignment.lines():
+        print(f"  {line}")
     for warning in result.warnings:
         print(f"  warning: {warning}")
     return 0
+
+
+def structures(options: Namespace) -> int:
+    """1 if any patient cannot be predicted as its contours stand."""
+    roles = read_roles(options.roles) if options.roles else None
+    failed = 0
+    for source in find_cases(options.input):
+        try:
+            case = source.read(roles)
+        except DeepDoseError as error:
+            failed += 1
+            print(f"{source.name}: {error}")
+            continue
+        print(f"{source.name}:")
+        for line in case.assignment.lines():
+            print(f"  {line}")
+        for note in case.notes:
+            print(f"  warning: {note}")
+    return 1 if failed else 0
 
 
 def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: Namespace) -> int:

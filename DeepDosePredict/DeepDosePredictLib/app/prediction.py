@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +16,8 @@ from ..model.installed import open_model
 from ..model.model_file import Model
 from ..model.predictor import Prediction, Predictor
 from ..patient.case import Case
+from ..patient.roles import answers_for
+from ..patient.site_names import read_site_names
 from ..report import write_report
 from ..report.html import PAGE, patient_page
 from ..report.result import RESULT, Result
@@ -73,7 +75,8 @@ def result_key(source: CaseSource, predictor: Predictor, roles: GivenRoles | Non
         "gantry_angles": predictor.channels.gantry_angles,
         "patient": source.name,
         "form": source.form and source.form.name,
-        "roles": {role: [names] if isinstance(names, str) else list(names) for role, names in (roles or {}).items()},
+        "roles": answers_for(source.name, roles),
+        "site_names": asdict(read_site_names()),
         "files": [
             (str(path.relative_to(source.folder)), path.stat().st_size, path.stat().st_mtime_ns)
             for path in source.files()
@@ -127,6 +130,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             dose_error=None if score is None else score.dose_error,
             dvh_error=None if score is None else score.dvh_error,
             metrics=metrics,
+            assignment=case.assignment,
             files={file.name: file.stat().st_size for file in sorted(stage.iterdir())},
         )
         page = patient_page(result, pictures, in_cohort=job.in_cohort).encode()
@@ -144,6 +148,7 @@ def _provenance(case: Case, prediction: Prediction, model: Model) -> dict[str, s
         "ModelSHA256": model.sha256,
         "Version": __version__,
         "Device": prediction.device,
+        "Contours": "; ".join(case.assignment.lines()),
         "Warnings": "; ".join(prediction.warnings),
         "Use": RESEARCH_USE,
     }

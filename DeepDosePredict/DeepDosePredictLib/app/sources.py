@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +28,10 @@ from ..io.openkbp import is_openkbp, read_openkbp
 from ..io.openkbp import read_dose as read_openkbp_dose
 from ..io.openkbp import write_dose as write_openkbp_dose
 from ..patient.case import Case
+from ..patient.roles import answers_for
 
-GivenRoles = Mapping[str, str | Sequence[str]]
-"""{role: structure name or list of names}, as a user states it."""
+GivenRoles = Mapping[str, Any]
+"""Roles as a user states them, for one patient or a cohort; see `patient.roles.check_answers` and `answers_for`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class CaseSource:
         """
         if self.form is None:
             raise CaseError(f"{self.folder}: no patient here; expected {_either(FORMS)}")
+        roles = answers_for(self.name, roles)
         if roles is not None and not self.form.free_names:
             raise CaseError(f"{self.folder}: roles go with {_either([form for form in FORMS if form.free_names])} only")
         return self.form.read(self, roles, dose)

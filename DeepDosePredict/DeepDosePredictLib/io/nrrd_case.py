@@ -103,7 +103,8 @@ def write_volume(path: str | Path, array: np.ndarray, grid: Grid, entries: dict[
         "space origin": np.asarray(grid.origin),
         "kinds": ["domain"] * 3,
         "encoding": "gzip",
-        **(entries or {}),
+        # The writer takes ASCII only, and names have accents.
+        **{key: value.encode("ascii", "backslashreplace").decode() for key, value in (entries or {}).items()},
     }
     with atomic_path(path) as temporary:
         nrrd.write(str(temporary), np.ascontiguousarray(array), header, index_order="C", compression_level=4)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import DeepDoseError
+from ..patient.assignment import Assignment
 from ..patient.case import Case
 from .background import Progress, beside
 from .case_from_nodes import caseMaker
@@ -70,6 +71,11 @@ class PredictionResult:
     def dvhScore(self) -> float | None:
         """OpenKBP's, in Gy; None without a reference dose."""
         return None if self.evaluator.score is None else self.evaluator.score.dvh_error
+
+    @property
+    def assignment(self) -> Assignment:
+        """Which segment was used as what, and what was left out and why."""
+        return self.evaluator.inputs.assignment
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import DeepDoseError
@@ -13,37 +13,72 @@ from .outcome import Outcome
 from .rois import DOSE_MASK, EXTERNAL, OARS, is_target, prescription
 from .structure_names import BY_USER, Decision, Evidence, Match, decisions
 
-NOT_TARGETS = "not_targets"
-"""Beside the roles, the contours that the user says are no targets."""
+NOT_TARGETS, IF_PRESENT, PATIENTS = "not_targets", "if_present", "patients"
+"""Beside the roles: contours that are no targets; names that a patient need not have; answers for single patients."""
 _UNUSED = "no input of the model"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What the user says, by IDs: `roles` (() where a role is to be left out) and `not_targets`."""
+    """What the user says, by IDs.
+
+    Attributes:
+        roles: () where a role is to be left out.
+        not_targets: contours that are none.
+        missing: names that were given but that this patient does not have, which was allowed, as {name: role}.
+    """
 
     roles: Roles
     not_targets: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def answers_for(patient: str, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Of answers that may speak for a cohort, those for one patient; None where there are none.
+
+    {"patients": {"p1": {"PTV70": "boost"}}, "PTV54": "PTV_JD"}: what stands beside "patients" holds for every patient
+    that has such a contour, and a patient's own answers go before it.
+    """
+    if not given or PATIENTS not in given:
+        return dict(given) if given else None
+    common = {role: names for role, names in given.items() if role != PATIENTS}
+    own = given[PATIENTS].get(patient, {})
+    merged = {**common, **own, NOT_TARGETS: [*_texts(common.get(NOT_TARGETS)), *_texts(own.get(NOT_TARGETS))]}
+    merged[IF_PRESENT] = [text for names in common.values() for text in _texts(names)]
+    return merged if any(merged.values()) else None
+
+
+def _texts(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def check_answers(given: Mapping[str, Any], names: Mapping[str, str]) -> Answers:
     """Answers as a script may give them: {role: ID or name or list of these or None, "not_targets": [...]}.
 
+    Names under "if_present" may be missing.
+
     DeepDoseError names an unknown role, a missing or twice-named contour, or a contour used for two roles.
     """
     roles: Roles = {}
+    missing: dict[str, str] = {}
+    may_miss = {text for text in _texts(given.get(IF_PRESENT)) if text not in names and text not in names.values()}
     for role, value in given.items():
+        if role == IF_PRESENT:
+            continue
         if role not in (*OARS, EXTERNAL, DOSE_MASK, NOT_TARGETS) and prescription(role) is None:
             raise DeepDoseError(
                 f"{role!r} is no role; known are PTV with its level (PTV70), {', '.join(OARS)}, {EXTERNAL},"
                 f" {DOSE_MASK}, and {NOT_TARGETS} for contours that are none"
             )
-        texts: tuple = (value,) if isinstance(value, str) else tuple(value or ())
-        roles[role] = tuple(_segment(text, names, role) for text in texts)
+        missing |= {text: role for text in _texts(value) if text in may_miss}
+        present = [text for text in _texts(value) if text not in may_miss]
+        if present or not _texts(value):
+            roles[role] = tuple(_segment(text, names, role) for text in present)
     used = [segment for segments in roles.values() for segment in segments]
     if twice := sorted({names[segment] for segment in used if used.count(segment) > 1}):
         raise DeepDoseError(f"{', '.join(twice)}: given for two roles; each structure can have only one")
-    return Answers(roles, roles.pop(NOT_TARGETS, ()))
+    not_targets = roles.pop(NOT_TARGETS, ())
+    return Answers(roles, not_targets, missing)
 
 
 def assign(
@@ -70,7 +105,12 @@ def assign(
     if not any(is_target(role) for _, decision in uses.items() for role in _taken(decision)):
         raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
     taken = {role for decision in uses.values() for role in _taken(decision)}
-    return Assignment(tuple(_use(s, names[s], decision, taken) for s, decision in uses.items())).ordered()
+    account = [_use(segment, names[segment], decision, taken) for segment, decision in uses.items()]
+    account += [
+        ContourUse(name, name, "", BY_USER, f"given for {role}, but there is no such contour", role != NOT_TARGETS)
+        for name, role in answers.missing.items()
+    ]
+    return Assignment(tuple(account)).ordered()
 
 
 def _about_others(evidence: Evidence, answers: Answers) -> Evidence:

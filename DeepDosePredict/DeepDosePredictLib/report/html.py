@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..patient.assignment import Assignment
 from ..patient.rois import prescription
 from . import DISCLAIMER, Pictures
 from .cohort import MIN_PATIENTS, Outlier, draw_metrics, draw_scores, metrics, scores
@@ -76,6 +77,8 @@ def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
         ),
         _list("Warnings", map(escape, result.warnings)),
         f'<div class="tiles">{"".join(tiles)}</div>' if tiles else "",
+        "<h2>Contours</h2>",
+        _contours_table(result.assignment),
         "<h2>Planes</h2>",
         "" if reference else '<p class="faint">There is no reference dose: the prediction stands alone.</p>',
         _picture(
@@ -212,6 +215,21 @@ def _patients_table(results: Mapping[str, Result], failures: Mapping[str, str], 
         )
     columns = ["Dose error [Gy]", "DVH error [Gy]"] if compared else []
     return _table(("Patient", *columns, "Outliers", "Seconds", "Warnings"), rows, numbers=range(1, 3 + len(columns)))
+
+
+def _contours_table(assignment: Assignment) -> str:
+    """What went in as what and why; what is doubted stands out, what was left out comes last."""
+    rows = [
+        (
+            escape(use.contour),
+            escape(use.role) or '<span class="faint">left out</span>',
+            "" if use.prescription_gy is None else f"{use.prescription_gy:g}",
+            escape(use.source),
+            f'<span class="alarm-text">{escape(use.note)}</span>' if use.doubted else escape(use.note),
+        )
+        for use in assignment.uses
+    ]
+    return _table(("Contour", "Used as", "Prescription [Gy]", "From", "Note"), rows, numbers=(2,))
 
 
 def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from ..errors import CaseError
+from ..patient.assignment import Assignment
 
 RESULT = "result.json"
 
@@ -49,6 +50,7 @@ class Result:
         dose_error, dvh_error: against the reference dose in Gy, None without one.
         metrics: of every structure with voxels.
         files: {name: bytes} of the other files in the folder.
+        assignment: which contour was used as what, and what was left out and why.
     """
 
     patient: str
@@ -64,9 +66,10 @@ class Result:
     dvh_error: float | None
     metrics: Sequence[MetricValue]
     files: dict[str, int]
+    assignment: Assignment = field(default_factory=Assignment)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=1).encode()
+        return json.dumps({**asdict(self), "assignment": self.assignment.to_json()}, indent=1).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Result:
@@ -77,6 +80,7 @@ class Result:
                 **content,
                 "metrics": tuple(MetricValue(**entry) for entry in content["metrics"]),
                 "warnings": tuple(map(str, content["warnings"])),
+                "assignment": Assignment.from_json(content["assignment"]),
             }
         )
         words = (
