@@ -20,6 +20,7 @@ from DeepDosePredictLib.app.prediction import Job
 from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
+from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
 from DeepDosePredictLib.io.dicom.ct import read_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
 from DeepDosePredictLib.io.dicom.write_study import write_case
@@ -604,3 +605,12 @@ def test_phantom_is_a_clinical_study(phantom):
         assert case.rois[roi].sum() == original.rois[roi].sum(), roi  # drawn around blocks of 4x4 pixels
     target = original.rois["PTV70"]
     assert case.dose[case.rois["PTV70"]].mean() == pytest.approx(original.dose[target].mean(), abs=0.5)
+
+
+def test_the_model_decides_which_grid_a_patient_is_read_on(small):
+    """Here one of half as many voxels, each twice as large."""
+    trained = TrainedGrid((64, 64, 64), (5, 7.8, 7.8), slices=(3.5, 6), pixels=(6, 10), ct_pixels=8)
+    usual, case = read_case(small), read_case(small, trained=trained)
+    assert case.shape == (64, 64, 64) and trained.has(case.spacing) and not trained.has(usual.spacing)
+    volumes = [np.count_nonzero(c.rois["PTV70"]) * c.voxel_volume_mm3 for c in (usual, case)]
+    assert volumes[1] == pytest.approx(volumes[0], rel=0.15)

@@ -101,6 +101,14 @@ def test_warnings_name_what_is_missing_or_outside(case, tiny_model):
     assert "PTV70 lies outside the dose mask" in warnings
 
 
+def test_voxels_that_no_training_patient_had_are_said(case, tiny_model):
+    predictor = Predictor(load_model(tiny_model), "cpu")
+    for spacing in ((6, 3.906, 3.906), (2.5, 3.906, 1.2)):
+        (warning,) = [w for w in predictor.check(replace(case, spacing=spacing)) if "voxels of" in w]
+        assert "slices of 1.5 to 3.3 mm and pixels of 2.7 to 5.5 mm" in warning
+    assert not any("voxels of" in warning for warning in predictor.check(replace(case, spacing=(3.3005, 2.7, 5.5))))
+
+
 def test_out_of_memory_falls_back_to_the_cpu(case, tiny_model):
     predictor = Predictor(load_model(tiny_model), "cpu")
     expected = predictor.predict(case).dose

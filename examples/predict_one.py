@@ -18,8 +18,9 @@ from DeepDosePredictLib.patient.rois import is_target
 
 
 def main(patient: str, output: str) -> None:
-    case = read_case(patient)
-    prediction = Predictor(open_model()).predict(case)
+    model = open_model()
+    case = read_case(patient, trained=model.contract.grid)
+    prediction = Predictor(model).predict(case)
 
     for warning in prediction.warnings:  # what to know before trusting the dose
         print(f"warning: {warning}")

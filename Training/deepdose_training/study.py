@@ -114,7 +114,7 @@ def scores(model_path: Path, patients: str) -> dict:
     predictor, goals = Predictor(load_model(model_path)), read_goals(goals_path(GOALS))
     errors, attainment = [], []
     for source in tqdm(find_cases([patients]), desc="Scoring", leave=False):
-        case = source.read()
+        case = source.read(trained=predictor.model.contract.grid)
         dose, reference = predictor.predict(case).dose, reference_dose(case)
         score = score_patient(case.name, reference, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
         errors.append([case.name, WHOLE, "dose error", score.dose_error])

@@ -87,7 +87,7 @@ def result_key(source: CaseSource, predictor: Predictor, roles: GivenRoles | Non
 
 def predict_patient(job: Job, predictor: Predictor, roles: GivenRoles | None = None) -> Result:
     """Read a patient, predict and write its folder; DeepDoseError or OSError leave the folder as it was."""
-    case = job.source.read(roles, job.reference)
+    case = job.source.read(roles, job.reference, predictor.model.contract.grid)
     any_prescription = job.source.form is not None and job.source.form.free_names
     return write_prediction(job, case, predictor.predict(case, any_prescription), predictor.model)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import CaseError
 from ..geometry.case_check import with_reference
+from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..io.dicom.index import RtStudy, find_studies, has_dicom
 from ..io.dicom.study import read_study
 from ..io.dicom.write_dose import write_predicted_dose
@@ -50,20 +51,23 @@ class CaseSource:
     form: InputForm | None
     study: RtStudy | None = None
 
-    def read(self, roles: GivenRoles | None = None, dose: Path | None = None) -> Case:
+    def read(
+        self, roles: GivenRoles | None = None, dose: Path | None = None, trained: TrainedGrid = OPENKBP_GRID
+    ) -> Case:
         """Read the patient; CaseError names the file and what is wrong.
 
         Args:
             roles: where names do not settle which structure is which; only for forms with free names.
             dose: reference dose instead of the folder's own. For forms with free names it is resampled, for the others
                 it must lie on the case's grid (.nrrd, or .csv in OpenKBP form).
+            trained: see `clinical_case`; for forms that are resampled to a model's grid.
         """
         if self.form is None:
             raise CaseError(f"{self.folder}: no patient here; expected {_either(FORMS)}")
         roles = answers_for(self.name, roles)
         if roles is not None and not self.form.free_names:
             raise CaseError(f"{self.folder}: roles go with {_either([form for form in FORMS if form.free_names])} only")
-        return self.form.read(self, roles, dose)
+        return self.form.read(self, Reading(roles, dose, trained))
 
     def files(self) -> list[Path]:
         """All files that decide what is read, sorted."""
@@ -71,6 +75,15 @@ class CaseSource:
             return sorted(self.study.files())
         names = self.form.files if self.form else ()
         return sorted(path for name in names if (path := self.folder / name).exists())
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a patient is to be read; see `CaseSource.read`."""
+
+    roles: GivenRoles | None
+    dose: Path | None
+    trained: TrainedGrid
 
 
 @dataclass(frozen=True)
@@ -92,23 +105,23 @@ class InputForm:
     name: str
     words: str
     recognises: Callable[[Path], bool]
-    read: Callable[[CaseSource, GivenRoles | None, Path | None], Case]
+    read: Callable[[CaseSource, Reading], Case]
     files: tuple[str, ...] = ()
     free_names: bool = False
     dose_file: str = ""
     write_dose: Callable[[Path, np.ndarray, Case, str, str], None] | None = None
 
 
-def _read_openkbp(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
-    return _with_dose(read_openkbp(source.folder, own_dose=dose is None), dose)
+def _read_openkbp(source: CaseSource, how: Reading) -> Case:
+    return _with_dose(read_openkbp(source.folder, own_dose=how.dose is None), how.dose)
 
 
 def _write_openkbp(path: Path, dose: np.ndarray, *_: object) -> None:
     write_openkbp_dose(path, dose)
 
 
-def _read_compact(source: CaseSource, _: GivenRoles | None, dose: Path | None) -> Case:
-    return _with_dose(read_nrrd_case(source.folder, own_dose=dose is None), dose)
+def _read_compact(source: CaseSource, how: Reading) -> Case:
+    return _with_dose(read_nrrd_case(source.folder, own_dose=how.dose is None), how.dose)
 
 
 def _with_dose(case: Case, path: Path | None) -> Case:
@@ -118,14 +131,14 @@ def _with_dose(case: Case, path: Path | None) -> Case:
     return with_reference(case, dose)
 
 
-def _read_slicer(source: CaseSource, roles: GivenRoles | None, dose: Path | None) -> Case:
+def _read_slicer(source: CaseSource, how: Reading) -> Case:
     try:
         from ..mrml.files import readCaseFolder
     except ModuleNotFoundError as error:
         raise CaseError(
             f"{source.folder}: reading a segmentation needs {error.name}; pip install slicer-core"
         ) from error
-    return readCaseFolder(source.folder, roles, dose)
+    return readCaseFolder(source.folder, how.roles, how.dose, how.trained)
 
 
 def _is_dicom(folder: Path) -> bool:
@@ -135,10 +148,10 @@ def _is_dicom(folder: Path) -> bool:
     return not any(form.recognises(child) for form in others for child in children) and has_dicom(folder)
 
 
-def _read_dicom(source: CaseSource, roles: GivenRoles | None, dose: Path | None) -> Case:
+def _read_dicom(source: CaseSource, how: Reading) -> Case:
     if source.study is None:
         raise CaseError(f"{source.folder}: no DICOM study was found here")
-    return read_study(source.study, roles, dose)
+    return read_study(source.study, how.roles, how.dose, how.trained)
 
 
 OPENKBP = InputForm(
@@ -176,7 +189,12 @@ def is_case(folder: Path) -> bool:
     return _form(folder) is not None
 
 
-def read_case(folder: str | Path, roles: GivenRoles | None = None, dose: Path | None = None) -> Case:
+def read_case(
+    folder: str | Path,
+    roles: GivenRoles | None = None,
+    dose: Path | None = None,
+    trained: TrainedGrid = OPENKBP_GRID,
+) -> Case:
     """Read a patient folder of any form; CaseError if it is none, or several in DICOM. See `CaseSource.read`."""
     folder = Path(folder)
     if not folder.is_dir():
@@ -187,7 +205,7 @@ def read_case(folder: str | Path, roles: GivenRoles | None = None, dose: Path | 
             f"{folder}: several structure sets here ({', '.join(s.name for s in sources)}); read them"
             " through find_cases"
         )
-    return sources[0].read(roles, dose)
+    return sources[0].read(roles, dose, trained)
 
 
 def find_cases(inputs: Sequence[str | Path]) -> list[CaseSource]:

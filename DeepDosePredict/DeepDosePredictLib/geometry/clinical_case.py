@@ -19,7 +19,7 @@ from .ct_check import check_hounsfield
 from .model_grid import beyond, model_grid
 from .shapes import Shape
 from .site_check import body_doubts, field_of_view
-from .trained_grid import TrainedGrid
+from .trained_grid import OPENKBP_GRID, TrainedGrid
 from .volume import Volume
 
 AIR_HU, NO_CT, HU_LIMITS = -1000, -30000, (-1024, 32767)
@@ -32,6 +32,7 @@ def clinical_case(
     where: str,
     reference: Volume | None = None,
     assignment: Assignment | None = None,
+    trained: TrainedGrid = OPENKBP_GRID,
 ) -> Case:
     """Resample CT, structures and reference dose to the model grid.
 
@@ -45,6 +46,7 @@ def clinical_case(
         where: what the structures come from, for messages.
         reference: dose in Gy.
         assignment: the account of all contours, which the case carries; None makes one of the structures.
+        trained: which grids the model was trained on, from its contract; by default OpenKBP's.
 
     Raises:
         DeepDoseError: names the scan or structure that cannot be used and what to do.
@@ -55,7 +57,7 @@ def clinical_case(
     warnings: list[str] = []
     shapes = _without_empty(structures, where, warnings)
     targets = [shape for role, parts in shapes.items() if is_target(role) for shape in parts]
-    grid = model_grid(ct, targets, TrainedGrid(), shapes.get(EXTERNAL, ()))
+    grid = model_grid(ct, targets, trained, shapes.get(EXTERNAL, ()))
     if (reach := beyond(targets, grid)) > max(grid.spacing) / 2:
         warnings.append(
             f"the targets reach {reach:.0f} mm beyond the {_size(grid)} mm that the model sees; there they get no dose"

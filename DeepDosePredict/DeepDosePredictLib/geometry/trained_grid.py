@@ -51,3 +51,6 @@ class TrainedGrid:
     def __str__(self) -> str:
         (lowest, highest), (low, high) = self.slices, self.pixels
         return f"slices of {lowest:g} to {highest:g} mm and pixels of {low:g} to {high:g} mm"
+
+
+OPENKBP_GRID = TrainedGrid()

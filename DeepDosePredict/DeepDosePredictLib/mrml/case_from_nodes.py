@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ..geometry.clinical_case import check_ct, check_reference_dose, clinical_case
+from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..patient.assignment import Assignment, Roles
 from ..patient.case import Case
 from .geometry import volumeOf
@@ -13,20 +14,31 @@ from .segments import segmentShape
 
 
 def caseFromNodes(
-    ctNode, segmentationNode, roles: Roles, referenceDoseNode=None, assignment: Assignment | None = None
+    ctNode,
+    segmentationNode,
+    roles: Roles,
+    referenceDoseNode=None,
+    assignment: Assignment | None = None,
+    trained: TrainedGrid = OPENKBP_GRID,
 ) -> Case:
     """Resample CT, structures and reference dose to the model grid; see `clinical_case` and `caseMaker`."""
-    return caseMaker(ctNode, segmentationNode, roles, referenceDoseNode, assignment)()
+    return caseMaker(ctNode, segmentationNode, roles, referenceDoseNode, assignment, trained)()
 
 
 def caseMaker(
-    ctNode, segmentationNode, roles: Roles, referenceDoseNode=None, assignment: Assignment | None = None
+    ctNode,
+    segmentationNode,
+    roles: Roles,
+    referenceDoseNode=None,
+    assignment: Assignment | None = None,
+    trained: TrainedGrid = OPENKBP_GRID,
 ) -> Callable[[], Case]:
     """Reads the nodes; what it returns makes the case and may run beside the scene's thread.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.
         assignment: the account of all segments, which the case carries; None makes one of the roles.
+        trained: see `clinical_case`.
 
     Raises:
         DeepDoseError: names the node or segment that cannot be used and what to do.
@@ -44,7 +56,8 @@ def caseMaker(
         for role, segments in roles.items()
     }
     reference = None if referenceDoseNode is None else volumeOf(referenceDoseNode)
-    return partial(clinical_case, volumeOf(ctNode), structures, segmentationNode.GetName(), reference, assignment)
+    where = segmentationNode.GetName()
+    return partial(clinical_case, volumeOf(ctNode), structures, where, reference, assignment, trained)
 
 
 def checkCt(ctNode) -> None:

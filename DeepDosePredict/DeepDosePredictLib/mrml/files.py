@@ -9,6 +9,7 @@ from pathlib import Path
 import slicer
 
 from ..errors import CaseError, DeepDoseError
+from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..io.nrrd_case import CT, DOSE, SEGMENTATION
 from ..io.nrrd_file import read_nrrd
 from ..patient.case import Case
@@ -19,12 +20,18 @@ MAX_VALUES = 2**31
 """Voxels times layers that are read at most."""
 
 
-def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: Path | None = None) -> Case:
+def readCaseFolder(
+    folder: str | Path,
+    roles: Mapping | None = None,
+    dosePath: Path | None = None,
+    trained: TrainedGrid = OPENKBP_GRID,
+) -> Case:
     """The Case of a folder with ct.nrrd, segmentation.seg.nrrd and, optionally, dose.nrrd (Gy); named by the folder.
 
     Args:
         roles: {role: segment name, ID or a list of these}; None matches by names.
         dosePath: reference dose instead of the folder's own.
+        trained: see `clinical_case`.
 
     Raises:
         DeepDoseError: names the file and what is wrong.
@@ -44,7 +51,7 @@ def readCaseFolder(folder: str | Path, roles: Mapping | None = None, dosePath: P
         )
     try:
         assignment = assignSegments(segmentation, roles, dose)
-        case = caseFromNodes(ct, segmentation, assignment.roles, dose, assignment)
+        case = caseFromNodes(ct, segmentation, assignment.roles, dose, assignment, trained)
     except DeepDoseError as error:
         raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
     return replace(case, name=folder.resolve().name, notes=(*assignment.warnings(), *case.notes))

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import DeepDoseError
+from ..model.contract import read_contract
+from ..model.installed import find_model
 from ..patient.assignment import Assignment
 from ..patient.case import Case
 from .background import Progress, beside
@@ -141,7 +143,8 @@ def predictDose(
         raise DeepDoseError(f"DVHs by {dvhs!r}: choose {SLICERRT} or {BUILT_IN}")
     criteria = Criteria.of(goals, metrics)
     report(0.02, "Reading CT and structures")
-    makeCase = caseMaker(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment)
+    trained = read_contract(find_model(model)).grid
+    makeCase = caseMaker(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment, trained)
     case = beside(progress, (0.05, 0.3), "Reading CT and structures", makeCase)
     predictor, prediction = beside(
         progress,

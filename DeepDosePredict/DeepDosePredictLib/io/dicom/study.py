@@ -12,6 +12,7 @@ from ...geometry.clinical_case import clinical_case
 from ...geometry.contours import contours_to_labelmap
 from ...geometry.dose_level import dose_level
 from ...geometry.shapes import LabelmapShape
+from ...geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ...patient.assignment import Assignment
 from ...patient.case import Case
 from ...patient.roles import assign
@@ -29,12 +30,15 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None = None) -> Case:
+def read_study(
+    study: RtStudy, roles: Mapping | None = None, dose: Path | None = None, trained: TrainedGrid = OPENKBP_GRID
+) -> Case:
     """Read CT, structures and dose of a study onto the model grid; see `clinical_case`.
 
     Args:
         roles: {role: ROI name, number or a list of these}; None matches by names.
         dose: RTDOSE file instead of the folder's own.
+        trained: see `clinical_case`.
 
     Raises:
         DeepDoseError: names the file and what is wrong with it; several doses that fit are listed.
@@ -58,7 +62,7 @@ def read_study(study: RtStudy, roles: Mapping | None = None, dose: Path | None =
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()
     }
-    case = clinical_case(ct.volume, parts, str(study.structures), reference, assignment)
+    case = clinical_case(ct.volume, parts, str(study.structures), reference, assignment, trained)
     with reading(study.ct[0]):
         refer_to = DicomReference.of(ct.elements, structures.uid, assignment.roles)
     notes = (*study.notes, *plan_notes, *assignment.warnings(), *doubts, *case.notes)
