@@ -149,7 +149,7 @@ def test_contributing_names_every_room_of_the_library():
 @pytest.mark.parametrize("document", ["2-command-line.md", "4-models.md"])
 def test_options_in_the_documents_are_the_command_s(document, capsys):
     known = ""
-    for command in ("predict", "evaluate", "models", "phantom"):
+    for command in ("predict", "structures", "evaluate", "models", "phantom"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         known += capsys.readouterr().out
