@@ -16,9 +16,9 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.errors import DeepDoseError
-from DeepDosePredictLib.mrml import fingerprint, inputs, installed, patients, prediction
+from DeepDosePredictLib.mrml import fingerprint, inputs, installed, patients, prediction, slice_views
 from DeepDosePredictLib.mrml.results import FINGERPRINT
-from DeepDosePredictLib.panel import model_files, slice_views
+from DeepDosePredictLib.panel import model_files
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
 from DeepDosePredictLib.panel.input_watch import InputWatch
 from DeepDosePredictLib.panel.key_combo import KeyCombo
@@ -55,19 +55,22 @@ class DeepDosePredict(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
+def loadSamplePatient():
+    """The phantom's CT, structures and plan dose, shown in the slice views; [] where it could not be made."""
+    from DeepDosePredictLib.mrml.sample_data import loadPhantom
+
+    with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
+        if not ensure_dependencies():
+            return []
+        ct, segmentation, dose = loadPhantom()
+        slice_views.outline(segmentation)
+        slice_views.showLayers(ct)
+        return [ct, segmentation, dose]
+
+
 def registerSampleData():
     """Add the phantom to the Sample Data module."""
     import SampleData
-
-    def makePhantom(source):
-        from DeepDosePredictLib.mrml.sample_data import loadPhantom
-
-        with slicer.util.tryWithErrorDisplay(_("The phantom could not be made."), waitCursor=True):
-            if not ensure_dependencies():
-                return []
-            nodes = loadPhantom()
-            slice_views.show_layers(nodes[0])
-            return nodes
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="Radiotherapy",
@@ -75,7 +78,7 @@ def registerSampleData():
         uris=[],
         fileNames=[],
         nodeNames=[],
-        customDownloader=makePhantom,
+        customDownloader=lambda source: loadSamplePatient(),
         thumbnailFileName=str(Path(__file__).parent / "Resources" / "Icons" / "DeepDosePredict.png"),
     )
 
@@ -118,11 +121,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
         self.labels = {
             name: WrappedLabel(getattr(self.ui, f"{name}Label"))
-            for name in ("researchUse", "noSegmentation", "warnings", "reason", "status")
+            for name in ("researchUse", "welcome", "noSegmentation", "warnings", "reason", "status")
         }
         self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
         self.guard = slice_views.PatientGuard()
         self.watch = InputWatch(self.onInputsChanged)
+        self.ui.sampleButton.connect("clicked(bool)", loadSamplePatient)
         self.ui.addTargetButton.connect("clicked(bool)", self.structures.add_target)
         self.ui.rematchButton.connect("clicked(bool)", self.onRematchButton)
         self.ui.predictButton.connect("clicked(bool)", self.onPredictButton)
@@ -271,6 +275,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if parameters.rolesSegmentation is segmentation:
                 edits = self.structures.read_edits(parameters.roles)
         self.structures.show(matches, names, edits)
+        self.ui.welcomeFrame.visible = parameters is None or (parameters.ct is None and segmentation is None)
         self.ui.structuresWidget.visible = segmentation is not None
         self.ui.noSegmentationLabel.visible = segmentation is None
         self.ui.rematchButton.enabled = bool(edits)

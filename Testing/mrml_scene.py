@@ -29,6 +29,7 @@ class Scene:
         self.colors.SetMRMLScene(self.scene)
         self.colors.AddDefaultColorNodes()
         self.application.SetModuleLogic("Colors", self.colors)
+        self.scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as Slicer's Colors module does
         self.segmentations = self._register(slicer.vtkSlicerSegmentationsModuleLogic(), "Segmentations")
         self.volumes = self._register(slicer.vtkSlicerVolumesLogic(), "Volumes")
         self.subject_hierarchy = self._register(slicer.vtkSlicerSubjectHierarchyModuleLogic(), "SubjectHierarchy")

@@ -53,7 +53,7 @@ def test_metric_names_round_trip(text):
     assert str(Metric.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["D", "D95", "V20", "D101%", "max", "D-1%", ""])
+@pytest.mark.parametrize("text", ["D", "D95", "V20", "D101%", "median", "D-1%", ""])
 def test_unknown_metrics_are_refused(text):
     with pytest.raises(ValueError):
         Metric.parse(text)
@@ -72,7 +72,7 @@ def test_goals(tmp_path):
     assert Goal("SpinalCord", Metric.parse("mean")).met(3.0) is None
     for entry in (
         {"structure": "A", "metric": "D95%", "goal": ">= 60 %"},
-        {"structure": "A", "metric": "Dmax"},
+        {"structure": "A", "metric": "Dmedian"},
         {"structure": "A", "metric": "mean", "limit": 3},
         {"metric": "mean"},
         {"structure": "A", "metric": "mean", "weight": -1},

@@ -31,8 +31,10 @@ from DeepDosePredictLib.mrml.difference import (  # noqa: E402
     removeDifference,
 )
 from DeepDosePredictLib.mrml.dvh import computeDvhs  # noqa: E402
+from DeepDosePredictLib.mrml.dvh_result import DvhSettings  # noqa: E402
 from DeepDosePredictLib.mrml.geometry import volumeGrid  # noqa: E402
 from DeepDosePredictLib.mrml.isodose import isodoseLevels, isodoseModel, removeIsodose  # noqa: E402
+from DeepDosePredictLib.mrml.slicerrt_dvh import slicerRtDvhs  # noqa: E402
 
 SHAPE, SPACING = (12, 16, 20), (3.0, 2.5, 2.0)
 GRID = lps_grid(SPACING, (-12.0, 30.0, 7.0))
@@ -44,6 +46,7 @@ GOALS = [
     Goal("Larynx", Metric.parse("mean"), "<=", 44.0),
     Goal("Brainstem", Metric.parse("D50%")),
 ]
+METRIC = Metric.parse("D95%")
 PROVENANCE = {"Model": 'Net "1", final', "Version": "1.2.3", "ModelSHA256": "ab" * 32, "Warnings": "one\ntwo"}
 
 
@@ -111,19 +114,33 @@ def test_a_wrong_metric_is_named(text, wrong):
         parseMetrics(text)
 
 
-def test_rows_are_usual_metrics_goals_and_what_was_asked_for(patient):
-    assert [(row.structure, str(row.metric), row.goal is not None) for row in patient.rows("D2%; D95%")] == [
-        ("PTV, high", "D99%", False),
+def test_rows_are_goals_usual_metrics_and_what_was_asked_for(patient):
+    """Goals first, within a structure and among the structures."""
+    rows = [(row.structure, row.label or str(row.metric), row.goal is not None) for row in patient.rows("D2%; D95%")]
+    assert [row for row in rows if row[0] == "PTV, high"] == [
         ("PTV, high", "D95%", True),
-        ("PTV, high", "D1%", False),
         ("PTV, high", "V65Gy", True),
+        ("PTV, high", "V95% (66.5 Gy)", False),
+        ("PTV, high", "D99%", False),
+        ("PTV, high", "D1%", False),
+        ("PTV, high", "Dmax", False),
         ("PTV, high", "D2%", False),
-        ("stem", "D0.1cc", False),
+    ]
+    assert [row for row in rows if row[0] == "stem"] == [
         ("stem", "mean", True),
+        ("stem", "D0.1cc", False),
+        ("stem", "Dmax", False),
         ("stem", "D50%", False),
         ("stem", "D2%", False),
         ("stem", "D95%", False),
     ]
+
+
+def test_structures_with_goals_come_first(patient):
+    rows = plannedRows(
+        patient.segmentation, ["stem", "target"], {"PTV60": ("target",)}, [Goal("PTV60", METRIC, ">=", 1)]
+    )
+    assert list(dict.fromkeys(row.structure for row in rows)) == ["PTV, high", "stem"]
 
 
 def test_values_goals_and_scores(patient):
@@ -171,9 +188,14 @@ def test_table_says_what_it_rests_on(patient):
 
 
 def test_slicerrts_numbers_are_called_so(patient):
-    slicerrt_standin.install(patient.scene)
+    logic = slicerrt_standin.install(patient.scene)
     slicerrt_standin.mark_as_dose(patient.scene, *patient.doses.values())
-    assert provenanceOf(patient.table())["Method"].startswith("SlicerRT;")
+    rows = patient.rows()
+    built_in = computeDvhs(patient.segmentation, ["target", "stem"], patient.doses, metricsOf(rows))
+    dvhs = slicerRtDvhs(logic, built_in, metricsOf(rows), DvhSettings())
+    assert provenanceOf(comparisonTable(dvhs, rows, PROVENANCE))["Method"].startswith("SlicerRT;")
+    for row in comparisonRows(comparisonTable(dvhs, rows, PROVENANCE)):
+        assert None not in (row["reference"], row["predicted"]), row
 
 
 def test_csv(patient, tmp_path):
@@ -199,7 +221,7 @@ def test_csv(patient, tmp_path):
         "predicted_meets_goal",
     ]
     for written, row in zip(cells[n + 1 :], comparisonRows(table), strict=True):
-        for text, value in zip(written, row.values(), strict=True):
+        for text, value in zip(written, (row[key] for key in cells[n]), strict=True):
             expected = {None: "", True: "yes", False: "no"}.get(value) if value in (None, True, False) else value
             assert text == expected or float(text) == value
     assert [p.name for p in path.parent.iterdir()] == ["comparison.csv"]
@@ -230,7 +252,7 @@ def test_everything_survives_saving(patient, tmp_path):
     assert kept.items() <= provenanceOf(again).items()
     assert shown(again) == shown(table)
     colors = loaded.scene.GetFirstNodeByName(isodose.GetName()).GetDisplayNode().GetColorNode()
-    assert [colors.GetColorName(n) for n in range(colors.GetNumberOfColors())] == ["20", "60"]
+    assert [colors.GetColorName(n) for n in range(colors.GetNumberOfColors())] == ["20 Gy", "60 Gy"]
     color_node = loaded.scene.GetFirstNodeByName(difference.GetName()).GetDisplayNode().GetColorNode()
     assert differenceColors(loaded.scene) is color_node and color_node.GetNumberOfColors() == 256
 
@@ -328,7 +350,7 @@ def test_isodose_display(scene):
     display = model.GetDisplayNode()
     assert display.GetVisibility2D() and not display.GetVisibility3D() and display.GetScalarVisibility()
     colors = display.GetColorNode()
-    assert [colors.GetColorName(n) for n in range(colors.GetNumberOfColors())] == ["20", "40", "57.5"]
+    assert [colors.GetColorName(n) for n in range(colors.GetNumberOfColors())] == ["20 Gy", "40 Gy", "57.5 Gy"]
     table = colors.GetLookupTable()
     low, high = display.GetScalarRange()
     shown_colors = []
@@ -360,5 +382,8 @@ def test_isodose_errors_and_removal(scene):
 
 
 def test_isodose_levels_of_a_prescription():
-    assert isodoseLevels(70, (100, 95, 107)) == (66.5, 70.0, 74.9)
+    assert isodoseLevels(70, "100%, 95 %; 107%, 20 Gy,70gy") == (20.0, 66.5, 70.0, 74.9)
+    for wrong in ("95", "0%", "-5 Gy", "95%, many"):
+        with pytest.raises(DeepDoseError, match=r"Isodose levels: .* is none"):
+            isodoseLevels(70, wrong)
     assert len(isodoseLevels(54)) == 6

@@ -207,7 +207,7 @@ def test_predict_shows_results(panel, patient, session):
     assert all(getattr(results, name) is not None for name in RESULTS)
     assert panel.ui.resultsWidget.visible and not panel.ui.noResultsLabel.visible
     assert not panel.ui.outOfDateFrame.visible
-    assert panel.ui.metricsTable.mrmlTableNode() is results.metricsTableNode
+    assert panel.ui.metricsTree.topLevelItemCount == 8
     assert "Dose score" in panel.ui.scoresLabel.text and "DVH score" in panel.ui.scoresLabel.text
     assert "Larynx" in panel.ui.resultWarningsLabel.text
     assert panel.ui.differenceCheckBox.enabled
@@ -331,7 +331,7 @@ def test_changing_a_contour_and_undoing_it(panel, patient, session):
     before = repaint_contour(patient)
     session.wait()
     assert panel.ui.outOfDateFrame.visible
-    assert not panel.ui.exportButton.enabled and not panel.ui.metricsTable.enabled
+    assert not panel.ui.exportButton.enabled and not panel.ui.metricsTree.enabled
     assert panel.logic.getParameterNode().dose.GetAttribute("DeepDosePredict.OutOfDate") == "1"
     slicer.util.arrayFromSegmentInternalBinaryLabelmap(patient.segmentation, "PTV_7000")[:] = before
     patient.segmentation.GetSegmentation().GetSegment("PTV_7000").GetRepresentation("Binary labelmap").Modified()
@@ -408,7 +408,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     assert rows(panel) == shown
     assert panel.ui.scoresLabel.text == scores
     assert panel.ui.singlePassCheckBox.checked  # off by default
-    assert panel.ui.metricsTable.mrmlTableNode() is not None
+    assert panel.ui.metricsTree.topLevelItemCount == 8
     assert not panel.ui.outOfDateFrame.visible
     assert panel.ui.exportButton.enabled
     repaint = slicer.util.arrayFromVolume(panel.ui.ctSelector.currentNode())

@@ -46,9 +46,8 @@ def test_every_name_in_the_ui_file_is_unique():
 
 
 def test_every_widget_with_a_scene_is_connected_to_it():
-    """Not the table view: with a scene but no view node, it drops its table whenever a batch of changes ends."""
     with_scene = {widget.get("name") for widget in UI.iter("widget") if widget.get("class").startswith("qMRML")}
-    with_scene -= {"DeepDosePredict", "metricsTable"}
+    with_scene -= {"DeepDosePredict"}
     assert with_scene == {connection.findtext("receiver") for connection in UI.iter("connection")}
 
 

@@ -79,7 +79,7 @@ def test_results_are_kept_patient_by_patient(panel, session, patient, second):
     select(panel, patient)
     session.wait()
     assert panel.results.results == Results(first) and not panel.ui.outOfDateFrame.visible
-    assert panel.ui.metricsTable.visible and panel.ui.exportButton.enabled
+    assert panel.ui.metricsTree.visible and panel.ui.exportButton.enabled
     predict(panel)
     assert [len(resultsOfCt(ct)) for ct in (patient.ct, second.ct)] == [1, 1]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 import vtk
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 
 def _check(value, of_class, name: str):
@@ -202,59 +202,4 @@ class qMRMLNodeComboBox(_SceneWidget):
         return self._nodes()[index]
 
 
-class qMRMLTableView(QtWidgets.QTableView):
-    """Shows a table node; column names are the first row until the node says they are titles."""
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._scene = self._node = self._tag = None
-        self.setModel(QtGui.QStandardItemModel(self))
-
-    def mrmlScene(self):
-        return self._scene
-
-    def setMRMLScene(self, scene) -> None:
-        self._scene = scene
-        if scene is not None:  # without a view node the genuine view drops its table here
-            event = slicer.vtkMRMLScene.EndBatchProcessEvent
-            scene.AddObserver(event, lambda *_: self.setMRMLTableNode(None))
-
-    def mrmlTableNode(self):
-        return self._node
-
-    def setMRMLTableNode(self, node) -> None:
-        _check(node, slicer.vtkMRMLTableNode, "vtkMRMLTableNode")
-        if self._node is not None:
-            self._node.RemoveObserver(self._tag)
-        self._node = node
-        self._tag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._fill()) if node else None
-        self._fill()
-        self.horizontalHeader().setMinimumSectionSize(60)
-        self.resizeColumnsToContents()
-
-    def setFirstRowLocked(self, locked: bool) -> None:
-        if self._node is None:
-            raise RuntimeError("qMRMLTableView::setFirstRowLocked failed: invalid node")
-        self._node.SetUseColumnTitleAsColumnHeader(locked)
-        self._fill()
-
-    def _fill(self) -> None:
-        model = self.model()
-        if self._node is None or self._node.GetTable() is None:
-            model.clear()
-            return
-        table = self._node.GetTable()
-        names = [table.GetColumnName(c) for c in range(table.GetNumberOfColumns())]
-        rows = [[table.GetValue(r, c).ToString() for c in range(len(names))] for r in range(table.GetNumberOfRows())]
-        if self._node.GetUseColumnTitleAsColumnHeader():
-            model.setHorizontalHeaderLabels(names)
-        else:
-            rows.insert(0, names)
-        model.setRowCount(len(rows))
-        model.setColumnCount(len(names))
-        for r, row in enumerate(rows):
-            for c, text in enumerate(row):
-                model.setItem(r, c, QtGui.QStandardItem(text))
-
-
-WIDGETS = (qMRMLWidget, qMRMLNodeComboBox, qMRMLTableView)
+WIDGETS = (qMRMLWidget, qMRMLNodeComboBox)

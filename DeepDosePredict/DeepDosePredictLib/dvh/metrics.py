@@ -14,7 +14,9 @@ import numpy as np
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import is_target
 
-_METRIC = re.compile(r"(?P<mean>D?mean)|D(?P<d>\d+(?:\.\d+)?)(?P<d_unit>%|cc)|V(?P<v>\d+(?:\.\d+)?)Gy", re.IGNORECASE)
+_METRIC = re.compile(
+    r"(?P<plain>D?(?:mean|max))|D(?P<d>\d+(?:\.\d+)?)(?P<d_unit>%|cc)|V(?P<v>\d+(?:\.\d+)?)Gy", re.IGNORECASE
+)
 
 MAX_CC = 1e6
 OAR_METRICS = {"D_0.1_cc": "D0.1cc", "mean": "mean"}
@@ -26,8 +28,8 @@ class Metric:
     """A clinical DVH metric.
 
     Attributes:
-        kind: "mean", "D%" (dose that `value` percent of the structure receive at least), "Dcc" (dose that the hottest
-            `value` cc receive at least) or "V" (percent of the structure that receives at least `value` Gy).
+        kind: "mean", "max", "D%" (dose that `value` percent of the structure receive at least), "Dcc" (dose that the
+            hottest `value` cc receive at least) or "V" (percent of the structure that receives at least `value` Gy).
         value: percent, cc or Gy.
     """
 
@@ -36,12 +38,12 @@ class Metric:
 
     @classmethod
     def parse(cls, text: str) -> Metric:
-        """Read "mean", "D95%", "D0.1cc" or "V20Gy"; ValueError for anything else."""
+        """Read "mean", "max", "D95%", "D0.1cc" or "V20Gy"; ValueError for anything else."""
         match = _METRIC.fullmatch(text.strip())
         if not match:
-            raise ValueError(f"unknown DVH metric {text!r}; write mean, D95%, D0.1cc or V20Gy")
-        if match["mean"]:
-            return cls("mean")
+            raise ValueError(f"unknown DVH metric {text!r}; write mean, max, D95%, D0.1cc or V20Gy")
+        if match["plain"]:
+            return cls(match["plain"].lower().removeprefix("d"))
         if match["v"]:
             return cls("V", float(match["v"]))
         metric = cls("D" + match["d_unit"].lower(), float(match["d"]))
@@ -56,6 +58,7 @@ class Metric:
     def __str__(self) -> str:
         return {
             "mean": "mean",
+            "max": "Dmax",
             "D%": f"D{self.value:g}%",
             "Dcc": f"D{self.value:g}cc",
             "V": f"V{self.value:g}Gy",
@@ -80,6 +83,8 @@ class Metric:
             return float("nan")
         if self.kind == "mean":
             return float(doses.mean())
+        if self.kind == "max":
+            return float(doses.max())
         if self.kind == "V":
             return float(100 * np.count_nonzero(doses >= self.value) / doses.size)
         rank = self.rank(doses.size, voxel_volume_mm3)

@@ -58,6 +58,8 @@ class StructureDose:
         """
         if metric.kind == "mean":
             return self.mean
+        if metric.kind == "max":
+            return self.maximum
         if metric.kind == "V":
             return float(100 * (1 - self.below(metric.value) / self.samples.size))
         if metric.kind == "D%":

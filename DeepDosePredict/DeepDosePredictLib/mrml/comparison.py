@@ -17,12 +17,15 @@ from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric
 from ..errors import DeepDoseError
 from ..io.atomic import atomic_path
 from ..patient.assignment import Roles
-from ..patient.rois import is_target
+from ..patient.rois import prescription
 from .dvh_result import OWN_PREFIX, DvhResult
 from .geometry import volumeGrid
 
 SCORES = "dose score and DVH score as OpenKBP defines them: on the voxels of the model grid, not oversampled"
 KIND, ROWS = "Kind", "Rows"
+COVERED = 95.0
+"""Percent of the prescription whose covered volume is shown."""
+MAXIMUM = Metric("max")
 COMPARISON = "comparison"
 # Short enough for a dock of 400 pixels.
 HEADERS = {
@@ -49,6 +52,8 @@ class MetricRow:
     structure: str
     metric: Metric
     goal: Goal | None = None
+    label: str = ""
+    """How the metric is called where its own name does not say all, such as "V95% (66.5 Gy)"."""
 
 
 def parseMetrics(text: str) -> tuple[Metric, ...]:
@@ -73,8 +78,9 @@ def plannedRows(
 ) -> tuple[MetricRow, ...]:
     """The rows of a comparison: for each segment the usual metrics, those of its goals, and the ones asked for.
 
-    Usual are D99%, D95% and D1% for targets, D0.1cc and mean for all others. A goal applies to the segments whose role
-    it names; where several segments share a role, to each by itself.
+    Usual are D99%, D95%, D1% and V95% (of the prescription) for targets, D0.1cc and mean for all others, and Dmax. A
+    goal applies to the segments whose role it names; where several segments share a role, to each by itself. Goals come
+    first, within a structure and among the structures.
     """
     wanted = parseMetrics(metrics) if isinstance(metrics, str) else tuple(metrics)
     rows = []
@@ -83,12 +89,16 @@ def plannedRows(
         if segment is None:
             continue
         ownRoles = [role for role, segments in roles.items() if segmentId in segments]
-        usual = TARGET_METRICS if any(map(is_target, ownRoles)) else OAR_METRICS
+        covered = {Metric("V", COVERED * level / 100): level for level in filter(None, map(prescription, ownRoles))}
+        usual = map(Metric.parse, (TARGET_METRICS if covered else OAR_METRICS).values())
         ownGoals = [goal for goal in goals if goal.structure in ownRoles]
-        for metric in dict.fromkeys([*map(Metric.parse, usual.values()), *(goal.metric for goal in ownGoals), *wanted]):
+        asked = [goal.metric for goal in ownGoals if goal.limit is not None]
+        for metric in dict.fromkeys([*asked, *covered, *usual, MAXIMUM, *(goal.metric for goal in ownGoals), *wanted]):
             limits = [goal for goal in ownGoals if goal.metric == metric and goal.limit is not None]
-            rows += [MetricRow(segmentId, segment.GetName(), metric, goal) for goal in limits or [None]]
-    return tuple(rows)
+            label = f"V{COVERED:g}% ({metric.value:g} Gy)" if metric in covered else ""
+            rows += [MetricRow(segmentId, segment.GetName(), metric, goal, label) for goal in limits or [None]]
+    withGoals = {row.segmentId for row in rows if row.goal is not None}
+    return tuple(sorted(rows, key=lambda row: row.segmentId not in withGoals))
 
 
 def metricsOf(rows: Iterable[MetricRow]) -> tuple[Metric, ...]:
@@ -186,7 +196,8 @@ def _entry(row: MetricRow, dvhs: DvhResult, reference: str | None, predicted: st
     goal = None if row.goal is None else f"{row.goal.sense} {row.goal.limit:g}"
     return {
         "structure": row.structure,
-        "metric": str(row.metric),
+        "segmentId": row.segmentId,
+        "metric": row.label or str(row.metric),
         "unit": row.metric.unit,
         **values,
         "difference": difference,

@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 
 from ..errors import DeepDoseError
+from .color_bar import addColorBar
 from .dvh_result import removeNodes
 from .geometry import sampleVolume, volumeGrid
 
@@ -43,6 +44,7 @@ def differenceVolume(referenceDoseNode, doseNode, name: str | None = None):
         slicer.util.updateVolumeFromArray(node, difference)
         node.SetAttribute("DeepDosePredict.Difference", "predicted minus reference, Gy, on the reference grid")
         _display(node, difference)
+        addColorBar(node, "Difference [Gy]")
     except BaseException:
         removeDifference(node)
         raise

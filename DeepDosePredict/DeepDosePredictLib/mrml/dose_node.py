@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from ..errors import DeepDoseError
+from .color_bar import addColorBar
 from .geometry import Grid, linearToWorld, sample, volumeGrid
 from .subject_hierarchy import fileAsDose
 
@@ -67,6 +68,7 @@ def createDoseNode(
     for key, value in (provenance or {}).items():
         node.SetAttribute(ATTRIBUTE + key, str(value))
     _display(node, prescription)
+    addColorBar(node, "Dose [Gy]")
     fileAsDose(node, ctNode)
     return node
 

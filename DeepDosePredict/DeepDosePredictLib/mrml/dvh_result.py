@@ -51,7 +51,8 @@ class SegmentDvh:
     metrics: Mapping[Metric, float]
 
     def value(self, metric: Metric) -> float:
-        return self.mean if metric.kind == "mean" else self.metrics[metric]
+        plain = {"mean": self.mean, "max": self.maximum}
+        return plain[metric.kind] if metric.kind in plain else self.metrics[metric]
 
 
 @dataclass

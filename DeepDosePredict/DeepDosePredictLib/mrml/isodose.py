@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -10,13 +11,15 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import DeepDoseError
+from .color_bar import addColorBar
 from .dvh_result import removeNodes
 from .geometry import Grid, toImage, volumeGrid
 
 # Point scalars of the model: the level in Gy, as SlicerRT names them, and its number, by which it is coloured.
 LEVELS, NUMBERS = "isolevels", "isodoseNumber"
 LEVELS_ATTRIBUTE = "DeepDosePredict.IsodoseLevelsGy"
-PERCENTS = (30, 50, 80, 95, 100, 107)
+DEFAULT_LEVELS = "30%, 50%, 80%, 95%, 100%, 107%"
+_LEVEL = re.compile(r"(\d+(?:\.\d+)?)\s*(%|Gy)", re.IGNORECASE)
 # Cold to hot, each clearly apart on a grey CT; levels between these stops get colours between theirs.
 STOPS = np.array(
     [
@@ -31,15 +34,28 @@ STOPS = np.array(
 )
 
 
-def isodoseLevels(prescriptionGy: float, percents: Sequence[float] = PERCENTS) -> tuple[float, ...]:
-    """Levels in Gy, ascending, from percents of a prescription."""
-    return tuple(sorted(round(prescriptionGy * percent / 100, 4) for percent in percents))
+def isodoseLevels(prescriptionGy: float, text: str = DEFAULT_LEVELS) -> tuple[float, ...]:
+    """Levels in Gy, ascending, from text such as "95%, 20 Gy"; percents are of the prescription.
+
+    DeepDoseError that names what is no level.
+    """
+    levels = set()
+    for part in filter(None, (part.strip() for part in re.split(r"[,;]", text))):
+        match = _LEVEL.fullmatch(part)
+        level = float(match[1]) * (prescriptionGy / 100 if match[2] == "%" else 1) if match else 0.0
+        if level <= 0:
+            raise DeepDoseError(
+                f"Isodose levels: {part!r} is none; write percents or Gy with commas, such as 95%, 20 Gy"
+            )
+        levels.add(round(level, 4))
+    return tuple(sorted(levels))
 
 
-def isodoseModel(doseNode, levelsGy: Iterable[float], name: str | None = None):
+def isodoseModel(doseNode, levelsGy: Iterable[float], prescriptionGy: float | None = None, name: str | None = None):
     """A vtkMRMLModelNode with the isodose surfaces of a dose volume, in world coordinates.
 
-    Shown as lines in slice views, not in 3D, coloured by a table of its own whose colour names are the levels in Gy.
+    Shown as lines in slice views, not in 3D, coloured by a table of its own whose colour names are the levels in Gy
+    and, with a prescription, in percent of it; a colour bar names them in the views.
     Levels that the dose does not reach have a colour but no surface.
 
     DeepDoseError without a level above 0 or if the dose reaches none of them.
@@ -62,7 +78,8 @@ def isodoseModel(doseNode, levelsGy: Iterable[float], name: str | None = None):
         model.SetAttribute(LEVELS_ATTRIBUTE, ", ".join(f"{level:g}" for level in levels))
         model.SetNodeReferenceID("doseVolumeRef", doseNode.GetID())
         model.CreateDefaultDisplayNodes()
-        _display(model.GetDisplayNode(), _colors(scene, model.GetName(), levels), len(levels))
+        _display(model.GetDisplayNode(), _colors(scene, model.GetName(), levels, prescriptionGy), len(levels))
+        addColorBar(model, "Isodose", discrete=True)
     except BaseException:
         removeIsodose(model)
         raise
@@ -124,13 +141,14 @@ def _setScalars(surfaces: vtk.vtkPolyData, levels: Sequence[float]) -> None:
     surfaces.GetPointData().SetActiveScalars(NUMBERS)
 
 
-def _colors(scene, name: str, levels: Sequence[float]):
+def _colors(scene, name: str, levels: Sequence[float], prescription: float | None):
     node = scene.AddNewNodeByClass("vtkMRMLColorTableNode")
     node.SetName(f"{name}_ColorTable")
     node.SetTypeToUser()
     node.SetNumberOfColors(len(levels))
     for number, level in enumerate(levels):
-        node.SetColor(number, f"{level:g}", *levelColor(number / max(1, len(levels) - 1)), 1.0)
+        percent = f" ({100 * level / prescription:.3g} %)" if prescription else ""
+        node.SetColor(number, f"{level:g} Gy{percent}", *levelColor(number / max(1, len(levels) - 1)), 1.0)
     node.SetAttribute("Category", "Dose")
     return node
 

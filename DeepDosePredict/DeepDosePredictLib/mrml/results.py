@@ -10,6 +10,7 @@ from .subject_hierarchy import fileInFolder, folderOf, removeEmptyFolder
 
 CT, SEGMENTATION, REFERENCE_DOSE = (OWN_PREFIX + name for name in ("CT", "Segmentation", "ReferenceDose"))
 TABLE, CHART, DIFFERENCE, ISODOSE = (OWN_PREFIX + name for name in ("MetricsTable", "Chart", "Difference", "Isodose"))
+PRESCRIPTION = OWN_PREFIX + "Prescription"
 FINGERPRINT, SCORES, WARNINGS, OUT_OF_DATE = (
     OWN_PREFIX + name for name in ("Fingerprint", "Scores", "Warnings", "OutOfDate")
 )
@@ -51,6 +52,11 @@ class Results:
     def nodes(self) -> list:
         found = [self.metricsTableNode, self.chartNode, self.differenceNode, self.isodoseNode]
         return [self.doseNode, *(node for node in found if node is not None)]
+
+    @property
+    def prescription(self) -> float:
+        """Highest prescription in Gy."""
+        return float(self.doseNode.GetAttribute(PRESCRIPTION).partition(" ")[0])
 
     def text(self, name: str) -> str:
         """One of FINGERPRINT, SCORES and WARNINGS; "" where it was not noted."""

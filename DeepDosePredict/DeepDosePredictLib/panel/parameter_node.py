@@ -6,6 +6,8 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import parameterNodeWrapper
 
+from ..mrml import isodose
+
 
 class Device(enum.Enum):
     """Where the network runs; stored by name."""
@@ -51,7 +53,7 @@ class DeepDosePredictParameterNode:
         roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
     Settings:
         device, singlePass, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
-        dvhSource; gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
+        dvhSource; isodoseLevels: "95%, 20 Gy"; gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.
     Results:
         dose: the predicted dose that is shown; it refers to the rest (mrml.results).
         showDose, showIsodose, showDifference: what the slice views show.
@@ -71,6 +73,7 @@ class DeepDosePredictParameterNode:
     extraMetrics: str
     gantryAngles: str
     dvhSource: DvhSource = DvhSource.slicerrt
+    isodoseLevels: str = isodose.DEFAULT_LEVELS
 
     dose: slicer.vtkMRMLScalarVolumeNode
     showDose: bool = True

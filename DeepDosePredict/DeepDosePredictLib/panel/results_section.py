@@ -9,14 +9,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..mrml import comparison, isodose
+from ..mrml import charts, comparison, isodose, slice_views
 from ..mrml.results import FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
 from ..patient.rois import prescription
-from . import slice_views
+from .metrics_tree import MetricsTree
 from .wrapped_label import WrappedLabel
-
-TABLE_ROWS_SHOWN = 12
-NARROWEST_COLUMN = 30
 
 
 class ResultsSection:
@@ -34,14 +31,13 @@ class ResultsSection:
         self._parameters = self._ct = None
         self._out_of_date = WrappedLabel(ui.outOfDateLabel)
         self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
-        header = ui.metricsTable.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setStretchLastSection(True)
+        self._metrics = MetricsTree(ui.metricsTree, self._on_structure_selected, self._on_structure_checked)
         ui.doseWashCheckBox.connect("clicked(bool)", self._on_dose_wash)
         ui.differenceCheckBox.connect("clicked(bool)", self._on_difference)
         ui.isodoseCheckBox.connect("clicked(bool)", self._on_isodose)
         ui.chartButton.connect("clicked(bool)", self._on_chart)
         ui.exportButton.connect("clicked(bool)", self._on_export)
+        ui.isodoseLevelsLineEdit.connect("editingFinished()", self._on_levels)
 
     @property
     def results(self) -> Results | None:
@@ -59,9 +55,9 @@ class ResultsSection:
             found = resultsOfCt(ct)
             parameters.dose = found[-1].doseNode if found else None
         is_other, self._ct = ct is not self._ct and self._ct is not None, ct
-        if is_other or slice_views.are_empty():
-            slice_views.show_structures_of(ct)
-            slice_views.show_layers(ct, self._layer())
+        if is_other or slice_views.areEmpty():
+            slice_views.showStructuresOf(ct)
+            slice_views.showLayers(ct, self._layer())
             self._show_isodose()
 
     def show(self, out_of_date: bool) -> None:
@@ -69,9 +65,11 @@ class ResultsSection:
         ui.noResultsLabel.visible = results is None
         ui.resultsWidget.visible = results is not None
         ui.outOfDateFrame.visible = results is not None and out_of_date
-        self._show_table(results.metricsTableNode if results else None)
         if results is None:
             return
+        table, chart = results.metricsTableNode, results.chartNode
+        rows = comparison.comparisonRows(table) if table is not None else []
+        self._metrics.show(rows, charts.structuresOf(chart) if chart is not None else {})
         ui.differenceCheckBox.enabled = results.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
             _("Predicted minus reference dose, as colour wash")
@@ -85,7 +83,7 @@ class ResultsSection:
             if out_of_date
             else _("Save the metrics with units, method and model as CSV")
         )
-        ui.metricsTable.enabled = not out_of_date
+        ui.metricsTree.enabled = not out_of_date
         self._scores.show(results.text(SCORES))
         ui.scoresLabel.enabled = not out_of_date
         self._warnings.show(bullets(results.text(WARNINGS).splitlines()))
@@ -101,9 +99,10 @@ class ResultsSection:
         with slicer.util.NodeModify(parameters):
             parameters.dose = result.doseNode
             parameters.showDose, parameters.showDifference = True, False
-        slice_views.show_layers(results.ctNode, results.doseNode)
+        slice_views.showLayers(results.ctNode, results.doseNode)
+        slice_views.outline(parameters.segmentation)
         targets = {role: prescription(role) for role in self._roles() if prescription(role) is not None}
-        slice_views.jump_to(parameters.segmentation, self._roles()[max(targets, key=targets.get)][0])
+        slice_views.jumpTo(parameters.segmentation, self._roles()[max(targets, key=targets.get)][0])
         if parameters.showIsodose:
             self._on_isodose(True)
 
@@ -119,25 +118,43 @@ class ResultsSection:
 
     def _on_dose_wash(self, checked: bool) -> None:
         self._parameters.showDifference = False
-        slice_views.show_layers(self.results.ctNode, self.results.doseNode if checked else None)
+        slice_views.showLayers(self.results.ctNode, self.results.doseNode if checked else None)
 
     def _on_difference(self, checked: bool) -> None:
         self._parameters.showDose = False
-        slice_views.show_layers(self.results.ctNode, self.results.differenceNode if checked else None)
+        slice_views.showLayers(self.results.ctNode, self.results.differenceNode if checked else None)
 
     def _on_isodose(self, checked: bool) -> None:
         with slicer.util.tryWithErrorDisplay(_("The isodose lines cannot be shown."), waitCursor=True):
             if checked and self.results.isodoseNode is None:
-                levels = [level for level in map(prescription, self._roles()) if level is not None]
-                model = isodose.isodoseModel(self.results.doseNode, isodose.isodoseLevels(max(levels)))
+                prescription = self.results.prescription
+                levels = isodose.isodoseLevels(prescription, self._parameters.isodoseLevels)
+                model = isodose.isodoseModel(self.results.doseNode, levels, prescription)
                 self.results.refer(ISODOSE, model)
             self._show_isodose()
+
+    def _on_levels(self) -> None:
+        """Draw the lines anew where other levels are asked for."""
+        model = self.results.isodoseNode if self.results else None
+        if model is None:
+            return
+        isodose.removeIsodose(model)
+        if self._parameters.showIsodose:
+            self._on_isodose(True)
 
     def _show_isodose(self) -> None:
         """Show the lines of these results if they are asked for, and hide those of all others."""
         shown = self.results.isodoseNode if self.results and self._parameters.showIsodose else None
         for model in isodose.isodoseModels(slicer.mrmlScene):
             model.GetDisplayNode().SetVisibility(model is shown)
+
+    def _on_structure_selected(self, segment: str) -> None:
+        if self.results.chartNode is not None:
+            charts.highlight(self.results.chartNode, segment)
+
+    def _on_structure_checked(self, segment: str, visible: bool) -> None:
+        if self.results.chartNode is not None:
+            charts.showStructure(self.results.chartNode, segment, visible)
 
     def _on_chart(self) -> None:
         slicer.modules.plots.logic().ShowChartInLayout(self.results.chartNode)
@@ -157,18 +174,6 @@ class ResultsSection:
         with slicer.util.tryWithErrorDisplay(_("The metrics could not be exported.")):
             comparison.exportComparisonCsv(self.results.metricsTableNode, path)
             self._show_status(_("Metrics written to {path}").format(path=path))
-
-    def _show_table(self, table) -> None:
-        view = self.ui.metricsTable
-        if view.mrmlTableNode() is table:
-            return
-        view.setMRMLTableNode(table)
-        if table is None:
-            return
-        view.setFirstRowLocked(True)
-        view.horizontalHeader().setMinimumSectionSize(NARROWEST_COLUMN)  # the view sets 60, too wide for a dock
-        rows = min(table.GetNumberOfRows(), TABLE_ROWS_SHOWN)
-        view.setMinimumHeight((rows + 2) * view.verticalHeader().defaultSectionSize + view.frameWidth * 2)
 
 
 def _scores(result) -> str:

@@ -6,13 +6,13 @@ import slicer
 from slicer.util import VTKObservationMixin
 from vtk import vtkCommand
 
-from ..mrml.patients import Kinship, isOwn, kinship
-from ..mrml.results import CT
+from .patients import Kinship, isOwn, kinship
+from .results import CT
 
 WASH_OPACITY = 0.5
 
 
-def show_layers(ct, layer=None) -> None:
+def showLayers(ct, layer=None) -> None:
     """A volume as colour wash on the CT, None for no wash; the views are fitted to a CT that they did not show."""
     if ct is None:
         return
@@ -21,11 +21,11 @@ def show_layers(ct, layer=None) -> None:
     slicer.util.setSliceViewerLayers(background=ct, foreground=layer, foregroundOpacity=opacity, fit=fit)
 
 
-def are_empty() -> bool:
+def areEmpty() -> bool:
     return not any(composite.GetBackgroundVolumeID() for composite in _composites())
 
 
-def jump_to(segmentation, segment: str) -> None:
+def jumpTo(segmentation, segment: str) -> None:
     """Move all slices through the middle of a segment."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(
         slicer.mrmlScene, *segmentation.GetSegmentCenterRAS(segment), slicer.vtkMRMLSliceNode.CenteredJumpSlice
@@ -38,10 +38,10 @@ class PatientGuard(VTKObservationMixin):
     def __init__(self):
         super().__init__()
         for composite in _composites():
-            self.addObserver(composite, vtkCommand.ModifiedEvent, self._on_layers)
+            self.addObserver(composite, vtkCommand.ModifiedEvent, self._onLayers)
 
     @staticmethod
-    def _on_layers(composite, event) -> None:
+    def _onLayers(composite, event) -> None:
         ids = composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
         under, over = (slicer.mrmlScene.GetNodeByID(i) if i else None for i in ids)
         if under is None or over is None or not isOwn(over) or over.GetNodeReference(CT) is under:
@@ -50,7 +50,15 @@ class PatientGuard(VTKObservationMixin):
             composite.SetForegroundVolumeID(None)
 
 
-def show_structures_of(ct) -> None:
+def outline(segmentation) -> None:
+    """Show structures as outlines: filled ones hide the dose below."""
+    display = segmentation.GetDisplayNode()
+    if display is not None:
+        display.SetVisibility2DFill(False)
+        display.SetVisibility2DOutline(True)
+
+
+def showStructuresOf(ct) -> None:
     """Show the structures of a CT's patient and hide those of others; what is filed nowhere stays as it is."""
     for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
         node = slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
