@@ -40,7 +40,14 @@ class Sign:
     text: str
 
 
-Token = Word | Number | Date | Sign
+@dataclass(frozen=True)
+class EitherNumber:
+    """A number that can be read in two ways, such as 50_4."""
+
+    readings: tuple[Number, ...]
+
+
+Token = Word | Number | EitherNumber | Date | Sign
 
 SEPARATORS = (" ", "_", ".", ",", ":", ";", "(", ")", "[", "]", "{", "}", "/", "'", '"', "-")
 """Signs between the words of a name; words of a phrase may have the first three or a hyphen between them."""
@@ -112,6 +119,7 @@ def _scanned(text: str, start: int, words: Vocabulary) -> tuple[list[Token], int
     """The tokens at a place of a name, and where the next ones begin."""
     if (product := _PRODUCT.match(text, start)) is not None:
         dose = round(_number(product[1]).value * _number(product[2]).value, 2)
+        dose = dose / 100 if dose > 1000 else dose  # fractions in cGy
         if _PRODUCTS_GY[0] <= dose <= _PRODUCTS_GY[1]:
             return [Number(f"{dose:g}", "gy")], product.end()
     match = _SCAN.match(text, start)

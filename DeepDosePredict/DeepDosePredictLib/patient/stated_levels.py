@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from .name_tokens import Number, Sign, Token
+from .name_tokens import EitherNumber, Number, Sign, Token
 
 LEVELS_GY = (20.0, 90.0)
 SURE_GY = (40.0, 80.0)
@@ -19,7 +19,7 @@ _USUAL_TENTHS = """
     72.6"""
 _USUAL_HUNDREDTHS = """
     40.05 42.56 50.25 51.15 52.25 52.92 53.76 54.12 54.25 54.45 56.25 56.43 57.12 57.75 59.36 59.73 59.92 60.06 61.05
-    61.25 61.38 62.04 63.25 63.36 64.02 65.25 66.33 66.96 67.65 67.98 68.25 68.75 69.75 69.96 70.95"""
+    61.25 61.38 62.04 63.25 63.36 64.02 65.25 66.33 66.96 67.65 67.98 68.25 68.75 69.75 69.96"""
 USUAL_DECIMAL = frozenset(map(float, f"{_USUAL_TENTHS} {_USUAL_HUNDREDTHS}".split()))
 
 
@@ -47,7 +47,7 @@ def stated_levels(tokens: Sequence[Token]) -> StatedLevels:
 
     A number is read by its unit, by how many digits it has and by whether such a dose is usual.
     """
-    found = list(_candidates(_with_decimals(tokens)))
+    found = list(_candidates(with_decimals(tokens)))
     if any(one.level >= SURE_GY[0] for one in found):  # then smaller numbers are fractions, days or years
         found = [one for one in found if one.level >= SURE_GY[0]]
     levels = tuple(dict.fromkeys(one.level for one in sorted(found, key=lambda one: not one.sure)))
@@ -64,26 +64,31 @@ def likely_level(d95: float) -> float | None:
     return level if abs(d95 / level - _D95_OF_LEVEL) <= _APART else None
 
 
-def _with_decimals(tokens: Sequence[Token]) -> Iterator[Number | tuple[Number, ...]]:
-    """Numbers; where a sign may be a decimal point, the number with it, or both readings where both are usual."""
+def with_decimals(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens, numbers joined where the sign between them may be a decimal point."""
+    found: list[Token] = []
     position = 0
     while position < len(tokens):
-        token, position = tokens[position], position + 1
-        if not isinstance(token, Number):
-            continue
-        sign, after = (*tokens[position : position + 2], None, None)[:2]
-        if isinstance(sign, Sign) and sign.text in ("_", " ", "-") and isinstance(after, Number):
+        token, sign, after = (*tokens[position : position + 3], None, None)[:3]
+        readings: tuple[Number, ...] = ()
+        if isinstance(token, Number) and isinstance(sign, Sign) and isinstance(after, Number):
             readings = _joined(token, sign.text, after)
-            if readings:
-                position += 2
-                yield readings if len(readings) > 1 else readings[0]
-                continue
-        yield token
+        if readings:
+            found.append(readings[0] if len(readings) == 1 else EitherNumber(readings))
+        elif token is not None:
+            found.append(token)
+        position += 3 if readings else 1
+    return found
 
 
 def _joined(whole: Number, sign: str, part: Number) -> tuple[Number, ...]:
     """What "69_96" may be: the decimal, both, or () where the two are no decimal."""
-    if whole.unit or part.unit not in ("", "gy") or not (whole.text.isdigit() and part.text.isdigit()):
+    if (
+        sign not in ("_", " ", "-")
+        or whole.unit
+        or part.unit not in ("", "gy")
+        or not (whole.text.isdigit() and part.text.isdigit())
+    ):
         return ()
     if len(whole.text) != 2 or len(part.text) > (1 if sign == "-" else 2):
         return ()
@@ -97,12 +102,14 @@ def _joined(whole: Number, sign: str, part: Number) -> tuple[Number, ...]:
     return (decimal, whole)
 
 
-def _candidates(numbers: Iterable[Number | tuple[Number, ...]]) -> Iterator[_Candidate]:
-    for number in numbers:
-        if isinstance(number, tuple):
-            yield from (_Candidate(one.value, False) for one in number)
-        elif (one := _candidate(number)) is not None and LEVELS_GY[0] <= one.level <= LEVELS_GY[1]:
-            yield one
+def _candidates(tokens: Iterable[Token]) -> Iterator[_Candidate]:
+    for token in tokens:
+        if isinstance(token, EitherNumber):
+            yield from (_Candidate(one.value, False) for one in token.readings)
+        elif isinstance(token, Number):
+            one = _candidate(token)
+            if one is not None and LEVELS_GY[0] <= one.level <= LEVELS_GY[1]:
+                yield one
 
 
 def _candidate(number: Number) -> _Candidate | None:

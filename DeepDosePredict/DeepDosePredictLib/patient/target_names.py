@@ -9,158 +9,172 @@ before a side or site (PTV54-L, PTV60-OP) only separates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from .name_tokens import SEPARATORS, Date, Number, Sign, Token, is_set_apart
 from .outcome import NameReading, Outcome
-from .stated_levels import SURE_GY, stated_levels
+from .stated_levels import LEVELS_GY, SURE_GY, stated_levels, with_decimals
 from .vocabulary import Word, WordKind
 
-_TELLS_WHICH = frozenset(
-    (
-        WordKind.LEFT,
-        WordKind.RIGHT,
-        WordKind.BOTH,
-        WordKind.HIGH,
-        WordKind.MID,
-        WordKind.LOW,
-        WordKind.SITE,
-        WordKind.UNIT,
-        WordKind.TARGET,
-    )
-)
+_RANKS = (WordKind.HIGH, WordKind.MID, WordKind.LOW)
+_SIDES = (WordKind.LEFT, WordKind.RIGHT, WordKind.BOTH)
+_TELLS_WHICH = frozenset((*_RANKS, *_SIDES, WordKind.SITE, WordKind.UNIT, WordKind.TARGET))
+_ANATOMY = (WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.TUMOUR)
 _SITES = ("Larynx", "Mandible", "Esophagus")
 """Structures with a role that are sites of tumours, too."""
+_LOWEST_HIGH_GY = 66.0
+"""A target of low risk has less."""
 _HYPHEN, _AWAY, _JOINED = "-", "away", "joined"
-
-
-@dataclass
-class _Findings:
-    planning: list[str] = field(default_factory=list)
-    doubts: list[str] = field(default_factory=list)
-    derived: bool = True
 
 
 def read_target(tokens: Sequence[Token]) -> NameReading | None:
     """What a name with PTV in it says; None for any other name."""
     if not any(isinstance(token, Word) and token.kind is WordKind.PTV for token in tokens):
         return None
-    findings = _findings(tokens)
-    stated = stated_levels(tokens)
+    tokens = with_decimals(tokens)
+    found, stated = _Findings(tokens), stated_levels(tokens)
     dated = any(isinstance(token, Date) for token in tokens)
-    if findings.planning:
-        return NameReading(
-            Outcome.HELP, stated.levels, note=findings.planning[0], derived=findings.derived, dated=dated
-        )
-    if _is_boost(tokens) and not stated.doubt and stated.levels[0] < SURE_GY[0]:
-        findings.doubts.append("its dose may be that of the boost alone")
-    doubts = (*findings.doubts, *filter(None, [stated.doubt]))
-    outcome = Outcome.POSSIBLE_TARGET if doubts else Outcome.TARGET
-    return NameReading(outcome, stated.levels, note="; ".join(doubts), no_level=not findings.doubts, dated=dated)
+    if found.planning:
+        return NameReading(Outcome.HELP, stated.levels, note=found.planning[0], derived=found.derived, dated=dated)
+    doubts = [*found.doubts, *(_level_doubts(tokens, stated.levels[0]) if not stated.doubt else ())]
+    notes = (*doubts, *filter(None, [stated.doubt]))
+    outcome = Outcome.POSSIBLE_TARGET if notes else Outcome.TARGET
+    return NameReading(outcome, stated.levels, note="; ".join(notes), no_level=not doubts, dated=dated)
 
 
 def read_possible_target(tokens: Sequence[Token]) -> NameReading | None:
     """A question where a name without PTV could be that of a target: "Boost 70", "Nodes 54 Gy", "High Risk", "66Gy"."""
-    kinds = {token.kind for token in tokens if isinstance(token, Word)}
+    words = [token for token in tokens if isinstance(token, Word)]
+    kinds = {word.kind for word in words}
     if kinds & {WordKind.TUMOUR, WordKind.HELP, WordKind.DERIVED, WordKind.WITHOUT, WordKind.ORGAN}:
         return None
-    if any(isinstance(t, Word) and t.kind is WordKind.STRUCTURE and t.structure not in _SITES for t in tokens):
+    if any(word.kind is WordKind.STRUCTURE and word.structure not in _SITES for word in words):
         return None
     stated = stated_levels(tokens)
     has_unit = any(isinstance(token, Number) and token.unit in ("gy", "cgy") for token in tokens)
     sites = _TELLS_WHICH | {WordKind.SITE_OR_ORGAN, WordKind.STRUCTURE}
-    is_level = bool(stated.levels) and stated.levels[0] >= SURE_GY[0] and (has_unit or kinds <= sites)
     if WordKind.TARGET in kinds:
         note = "its name may be a target's"
-    elif is_level:
+    elif stated.levels and stated.levels[0] >= SURE_GY[0] and (has_unit or kinds <= sites):
         note = "its name states a dose"
-    elif any(isinstance(token, Word) and "risk" in token.text.replace("risi", "ris") for token in tokens):
+    elif any("risk" in word.text.replace("risi", "ris") for word in words):
         note = "its name states a risk"
     else:
         return None
     return NameReading(Outcome.POSSIBLE_TARGET, stated.levels, note=note)
 
 
-def _is_boost(tokens: Sequence[Token]) -> bool:
-    return any(isinstance(token, Word) and token.text in ("boost", "sib") for token in tokens)
+def _level_doubts(tokens: Sequence[Token], level: float) -> list[str]:
+    words = [token for token in tokens if isinstance(token, Word)]
+    doubts = []
+    if level < SURE_GY[0] and any(word.text in ("boost", "sib") for word in words):
+        doubts.append("its dose may be that of the boost alone")
+    if level >= _LOWEST_HIGH_GY and any(word.kind is WordKind.LOW for word in words):
+        doubts.append("its name says low of a high dose")
+    return doubts
 
 
-def _findings(tokens: Sequence[Token]) -> _Findings:
-    """Goes through a name from left to right; `sign` is what takes away or joins and waits for its structure."""
-    found = _Findings()
-    sign, inside, n_targets, organ_before = "", 0, 0, None
-    if is_set_apart(tokens):
-        found.planning.append("its name begins or ends with _ or ~")
-    for token in tokens:
+class _Findings:
+    """What speaks against a target in a name, read from left to right.
+
+    Attributes:
+        planning: why it was made for planning, in words.
+        doubts: why it must be asked, in words.
+        derived: whether all of `planning` leaves it a changed target; a ring, say, is none.
+    """
+
+    def __init__(self, tokens: Sequence[Token]):
+        self.planning: list[str] = []
+        self.doubts: list[str] = []
+        self.derived = True
+        self._sign = ""  # what takes away or joins, and waits for its structure
+        self._depth = self._n_targets = 0
+        self._organ: Word | None = None  # before the target
+        self._number: Number | None = None  # the last token but for separators
+        if is_set_apart(tokens):
+            self.planning.append("its name begins or ends with _ or ~")
+        for token in tokens:
+            self._read(token)
+        if self._sign in (_AWAY, _JOINED):
+            self._leaves_open()
+        if len({token.kind for token in tokens if isinstance(token, Word) and token.kind in _RANKS}) > 1:
+            self.doubts.append("its name has two ranks")
+
+    def _read(self, token: Token) -> None:
         if isinstance(token, Sign):
-            inside += (token.text in "([{") - (token.text in ")]}")
-            sign = _sign(token, sign, found)
-        elif isinstance(token, Number):
-            _read_number(token, sign, found)
-            sign = "" if sign == _JOINED else sign  # "in 35 fractions"
+            self._read_sign(token.text)
+            return
+        if isinstance(token, Number):
+            self._read_number(token)
         elif isinstance(token, Word) and token.kind is WordKind.PTV:
-            n_targets += 1
-            if n_targets > 1:
-                (found.planning if sign else found.doubts).append("its name has two targets")
-            elif organ_before is not None:
-                _read_organ(organ_before, sign, bool(inside), found)
-            elif sign in (_AWAY, _JOINED):
-                found.doubts.append("its name leaves open what is added or taken away")
-            sign = ""
-        elif isinstance(token, Word) and token.kind in (WordKind.WITHOUT, WordKind.WITH):
-            sign = _AWAY if token.kind is WordKind.WITHOUT else _JOINED
+            self._read_ptv()
         elif isinstance(token, Word):
-            anatomy = _read_word(token, found)
-            if anatomy and not n_targets:
-                organ_before = token
-            elif anatomy:
-                _read_organ(token, sign, bool(inside), found)
-            if anatomy or sign == _JOINED:
-                sign = ""
-    if sign in (_AWAY, _JOINED):
-        found.doubts.append("its name leaves open what is added or taken away")
-    return found
+            self._read_word(token)
+        self._number = token if isinstance(token, Number) else None
 
+    def _read_sign(self, sign: str) -> None:
+        self._depth += (sign in "([{") - (sign in ")]}")
+        if sign == "-":
+            self._sign = self._sign or _HYPHEN
+        elif sign == "\\":
+            self._sign = _AWAY
+        elif sign in ("+", "&"):
+            self._sign = _JOINED
+        elif sign not in (*SEPARATORS, "~"):
+            self.doubts.append(f"its name has a {sign!r}")
 
-def _sign(token: Sign, before: str, found: _Findings) -> str:
-    if token.text == "-":
-        return before or _HYPHEN
-    if token.text == "\\":
-        return _AWAY
-    if token.text in ("+", "&"):
-        return _JOINED
-    if token.text not in (*SEPARATORS, "~"):
-        found.doubts.append(f"its name has a {token.text!r}")
-    return before
+    def _read_number(self, number: Number) -> None:
+        is_digit, value = len(number.text) == 1, number.value
+        if number.unit == "mm":
+            (self.planning if self._sign else self.doubts).append(f"its name has a margin ({number.text} mm)")
+        elif number.unit == "%":
+            self.doubts.append(f"its name has {number.text} % or cc")
+        elif not number.unit and is_digit and (self._sign == _JOINED or (self._number and value > 4)):
+            self.doubts.append("its name may have a margin")
+        elif not number.unit and is_digit and self._depth:
+            self.doubts.append("its name may be a copy's")
+        elif not number.unit and ((SURE_GY[1] < value < 1000) or (not number.text.isdigit() and value < LEVELS_GY[0])):
+            self.doubts.append(f"{number.text} in its name is not understood")
+        self._sign = "" if self._sign == _JOINED else self._sign  # "in 35 fractions"
 
+    def _read_ptv(self) -> None:
+        self._n_targets += 1
+        if self._n_targets > 1:
+            (self.planning if self._sign else self.doubts).append("its name has two targets")
+        elif self._organ is not None:
+            self._read_organ(self._organ)
+        elif self._sign in (_AWAY, _JOINED):
+            self._leaves_open()
+        self._sign = ""
 
-def _read_number(number: Number, sign: str, found: _Findings) -> None:
-    if number.unit == "mm":
-        (found.planning if sign else found.doubts).append(f"its name has a margin ({number.text} mm)")
-    elif number.unit == "%":
-        found.doubts.append(f"its name has {number.text} % or cc")
-    elif sign == _JOINED and len(number.text) == 1 and not number.unit:
-        found.doubts.append("its name may have a margin")
+    def _read_word(self, word: Word) -> None:
+        if word.kind in (WordKind.WITHOUT, WordKind.WITH):
+            self._sign = _AWAY if word.kind is WordKind.WITHOUT else _JOINED
+        elif word.kind in _ANATOMY:
+            if self._n_targets:
+                self._read_organ(word)
+            else:
+                self._organ = word
+            self._sign = ""
+        else:
+            self._sign = "" if self._sign == _JOINED else self._sign
+            self._read_other(word)
 
+    def _read_other(self, word: Word) -> None:
+        if word.kind in (WordKind.HELP, WordKind.DERIVED):
+            self.planning.append(f"made for planning by its name ({word.text})")
+            self.derived &= word.kind is WordKind.DERIVED
+        elif word.kind is WordKind.VERSION:
+            self.doubts.append(f"{word.text!r}: there may be another version, or it may unite others")
+        elif word.kind not in _TELLS_WHICH:
+            self.doubts.append(f"{word.text!r} in its name is not understood")
 
-def _read_word(word: Word, found: _Findings) -> bool:
-    """Whether a word is a structure's that the target may be cut back from; others are noted at once."""
-    if word.kind in (WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.TUMOUR):
-        return True
-    if word.kind in (WordKind.HELP, WordKind.DERIVED):
-        found.planning.append(f"made for planning by its name ({word.text})")
-        found.derived &= word.kind is WordKind.DERIVED
-    elif word.kind is WordKind.VERSION:
-        found.doubts.append(f"{word.text!r}: there may be another version, or it may unite others")
-    elif word.kind not in _TELLS_WHICH:
-        found.doubts.append(f"{word.text!r} in its name is not understood")
-    return False
+    def _read_organ(self, word: Word) -> None:
+        """A target with an organ or CTV beside it: a help structure where something takes it away or joins it."""
+        is_site = word.kind is WordKind.SITE_OR_ORGAN or word.structure in _SITES or word.short
+        if self._sign and not self._depth and not (is_site and self._sign == _HYPHEN):
+            self.planning.append(f"made for planning by its name (with {word.text})")
+        else:
+            self.doubts.append(f"its name has {word.text!r}, a site or what is taken away from it")
 
-
-def _read_organ(word: Word, sign: str, inside: bool, found: _Findings) -> None:
-    """A target with an organ or CTV beside it: a help structure where something takes it away or joins it."""
-    is_site = word.kind is WordKind.SITE_OR_ORGAN or word.structure in _SITES or word.short
-    if sign and not inside and not (is_site and sign == _HYPHEN):
-        found.planning.append(f"made for planning by its name (with {word.text})")
-    else:
-        found.doubts.append(f"its name has {word.text!r}, a site or what is taken away from it")
+    def _leaves_open(self) -> None:
+        self.doubts.append("its name leaves open what is added or taken away")
