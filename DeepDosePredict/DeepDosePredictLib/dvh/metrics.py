@@ -18,6 +18,8 @@ _METRIC = re.compile(
     r"(?P<plain>D?(?:mean|max))|D(?P<d>\d+(?:\.\d+)?)(?P<d_unit>%|cc)|V(?P<v>\d+(?:\.\d+)?)Gy", re.IGNORECASE
 )
 
+METHOD = "whole voxels of the model grid, as OpenKBP's official metrics"
+"""How these metrics are made, for every table that shows them; the other method is `oversampled.METHOD`."""
 MAX_CC = 1e6
 OAR_METRICS = {"D_0.1_cc": "D0.1cc", "mean": "mean"}
 TARGET_METRICS = {"D_99": "D99%", "D_95": "D95%", "D_1": "D1%"}

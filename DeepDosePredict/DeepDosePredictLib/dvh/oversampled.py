@@ -17,6 +17,8 @@ from ..patient.grid import Box
 from .metrics import Metric
 
 OVERSAMPLING = 2
+METHOD = "samples at half the dose grid's spacing, dose linear between voxels, as SlicerRT"
+"""How these metrics are made, for every table that shows them; the other method is `metrics.METHOD`."""
 START_GY, STEP_GY = 0.1, 0.2
 _SLAB = 500_000  # samples read at once: 4 MB fit the cache
 

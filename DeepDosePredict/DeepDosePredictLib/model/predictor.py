@@ -22,6 +22,7 @@ from ..planner.gantry_angles import same_angles
 from ..planner.problem import PlanningCase
 from .channels import ChannelInputs, build_channels, target_slots
 from .model_file import Model
+from .result_check import check_result
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Predictor:
             inside = self._run(case, box)
         dose = np.zeros(case.shape, np.float32)
         dose[box] = inside
+        warnings += check_result(case, dose)
         return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings))
 
     def check(self, case: Case, any_prescription: bool = False) -> list[str]:

@@ -13,7 +13,7 @@ import vtk
 
 from .. import RESEARCH_USE
 from ..dvh.goals import Goal
-from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric
+from ..dvh.metrics import METHOD, OAR_METRICS, TARGET_METRICS, Metric
 from ..errors import DeepDoseError
 from ..io.atomic import atomic_path
 from ..patient.assignment import Roles
@@ -21,7 +21,7 @@ from ..patient.rois import prescription
 from .dvh_result import OWN_PREFIX, DvhResult
 from .geometry import volumeGrid
 
-SCORES = "dose score and DVH score as OpenKBP defines them: on the voxels of the model grid, not oversampled"
+SCORES = f"dose score and DVH score on {METHOD}"
 KIND, ROWS = "Kind", "Rows"
 COVERED = 95.0
 """Percent of the prescription whose covered volume is shown."""

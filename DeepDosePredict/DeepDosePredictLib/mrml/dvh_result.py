@@ -11,7 +11,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..dvh.metrics import Metric
-from ..dvh.oversampled import OVERSAMPLING, START_GY, STEP_GY
+from ..dvh.oversampled import METHOD, START_GY, STEP_GY
 
 PREFIX = "DoseVolumeHistogram."
 DOSE_REFERENCE, SEGMENTATION_REFERENCE = "doseVolumeRef", "segmentationRef"
@@ -163,7 +163,4 @@ def whyEmpty(name: str) -> str:
 
 
 def methodOf(code: str, settings: DvhSettings) -> str:
-    return (
-        f"{code}; dose grid oversampled {OVERSAMPLING} times per axis, dose linear; curve in steps of"
-        f" {settings.step:g} Gy from {settings.start:g} Gy"
-    )
+    return f"{code}; on {METHOD}; curve in steps of {settings.step:g} Gy from {settings.start:g} Gy"

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ..dvh.metrics import Metric, cumulative_dvh
+from ..dvh.metrics import METHOD, Metric, cumulative_dvh
 from ..patient.case import Case
 from ..patient.rois import is_target
 from .page import (
@@ -93,7 +93,8 @@ def draw_table(
 ) -> None:
     """OpenKBP metrics of all shown structures, one line each; large differences stand out."""
     left, top, width, height = box
-    notes = [f"{n_left_out} more structures are not shown"] * bool(n_left_out)
+    notes = [f"On {METHOD}"]
+    notes += [f"{n_left_out} more structures are not shown"] * bool(n_left_out)
     columns = ["Predicted"]
     if len(doses) == 2:
         columns = ["Reference", "Predicted", "Difference"]

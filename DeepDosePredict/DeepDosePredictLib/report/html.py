@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from ..dvh.metrics import METHOD
 from ..patient.assignment import Assignment
 from ..patient.rois import prescription
 from . import DISCLAIMER, Pictures
@@ -254,7 +255,8 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
             ]
         rows.append((name, escape(m.metric), escape(m.unit), *cells))
     columns = ("Reference", "Predicted", "Difference") if reference else ("Predicted",)
-    note = f'<p class="faint">Red: prediction and reference differ by more than {LARGE_GY:g} Gy.</p>' * reference
+    red = f" Red: prediction and reference differ by more than {LARGE_GY:g} Gy." * reference
+    note = f'<p class="faint">On {escape(METHOD)}.{red}</p>'
     return _table(("Structure", "Metric", "Unit", *columns), rows, range(3, 3 + len(columns)), starts) + note
 
 

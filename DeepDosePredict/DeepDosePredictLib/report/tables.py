@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric, cumulative_dvh, roi_doses
+from ..dvh.metrics import METHOD, OAR_METRICS, TARGET_METRICS, Metric, cumulative_dvh, roi_doses
 from ..io.atomic import write_table
 from ..patient.case import Case
 from ..patient.rois import is_target
@@ -17,7 +17,7 @@ DVH_STEP_GY = 0.1
 
 
 def write_dvh(path: str | Path, case: Case, dose: np.ndarray, label: str) -> None:
-    """Cumulative DVHs in long form: structure, dose_gy, predicted_percent, reference_percent, model.
+    """Cumulative DVHs in long form: structure, dose_gy, predicted_percent, reference_percent, method, model.
 
     A point every 0.1 Gy up to the maximum of both doses; percent of the structure's voxels with at least that dose.
     """
@@ -29,9 +29,10 @@ def write_dvh(path: str | Path, case: Case, dose: np.ndarray, label: str) -> Non
         predicted = map(_number, cumulative_dvh(doses, axis))
         planned = map(_number, cumulative_dvh(reference[roi], axis)) if reference else [""] * len(axis)
         rows += [
-            (roi, f"{gray:.1f}", *percents, label) for gray, *percents in zip(axis, predicted, planned, strict=True)
+            (roi, f"{gray:.1f}", *percents, METHOD, label)
+            for gray, *percents in zip(axis, predicted, planned, strict=True)
         ]
-    write_table(path, ("structure", "dose_gy", "predicted_percent", "reference_percent", "model"), rows)
+    write_table(path, ("structure", "dose_gy", "predicted_percent", "reference_percent", "method", "model"), rows)
 
 
 def metric_values(case: Case, dose: np.ndarray) -> list[MetricValue]:
@@ -52,12 +53,12 @@ def metric_values(case: Case, dose: np.ndarray) -> list[MetricValue]:
 
 
 def write_metrics(path: str | Path, values: Iterable[MetricValue], label: str) -> None:
-    """structure, metric, unit, reference, predicted, difference (predicted - reference), model."""
+    """structure, metric, unit, reference, predicted, difference (predicted - reference), method, model."""
     rows = [
-        (m.structure, m.metric, m.unit, _number(m.reference), _number(m.predicted), _number(m.difference), label)
+        (m.structure, m.metric, m.unit, *map(_number, (m.reference, m.predicted, m.difference)), METHOD, label)
         for m in values
     ]
-    write_table(path, ("structure", "metric", "unit", "reference", "predicted", "difference", "model"), rows)
+    write_table(path, ("structure", "metric", "unit", "reference", "predicted", "difference", "method", "model"), rows)
 
 
 def _number(value: float | None) -> str:
