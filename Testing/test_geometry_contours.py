@@ -54,6 +54,16 @@ def test_planes_left_out_are_filled_and_separate_parts_are_not():
     assert volume(beside) == pytest.approx(6 * 3 * 1600, rel=0.03)
 
 
+@pytest.mark.parametrize("copy", [lambda loop: loop[::-1], lambda loop: np.roll(loop, 2, 0), lambda loop: loop + 0.01])
+def test_a_contour_that_is_there_twice_counts_once(copy):
+    once = stack(0, 3, 6)
+    assert volume([*once, *map(copy, once)]) == pytest.approx(volume(once), rel=0.02)
+    hole = [*once, *stack(0, 3, 6, size=30.0)]
+    assert volume([*hole, *map(copy, hole)]) == pytest.approx(3 * 3 * (1600 - 900), rel=0.03)
+    thin = [*once, *stack(0, 3, 6, size=38.0)]  # a wall of 1 mm is no copy
+    assert volume(thin) == pytest.approx(3 * 3 * (1600 - 1444), rel=0.1)
+
+
 @pytest.mark.parametrize("step", [2.53, 2.97, 1.24])
 def test_planes_do_not_drift_from_their_heights(step):
     """A step that rounds to another one must not shift the last of many planes."""
@@ -89,6 +99,7 @@ def test_planes_of_any_orientation_give_the_same_volume(seed):
         ([square(40), square(40, z=1e9)], "no place in a patient"),
         ([square(40) + np.array([[0, 0, 0], [0, 0, 0], [0, 0, 9], [0, 0, 0]])], "parallel planes"),
         (stack(0, 0.1, 0.2, 3000), "far from the others"),
+        ([np.concatenate((square(40), square(40)))], "enclose nothing"),
     ],
 )
 def test_contours_that_are_none_are_refused_with_words(contours, words):

@@ -614,3 +614,19 @@ def test_the_model_decides_which_grid_a_patient_is_read_on(small):
     assert case.shape == (64, 64, 64) and trained.has(case.spacing) and not trained.has(usual.spacing)
     volumes = [np.count_nonzero(c.rois["PTV70"]) * c.voxel_volume_mm3 for c in (usual, case)]
     assert volumes[1] == pytest.approx(volumes[0], rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["PTV_7000", "SpinalCord"])
+def test_contours_that_are_there_twice_count_once(patient, name):
+    """Exported twice, the contours of a target cut each other out: it vanished, and the patient was planned lower."""
+    whole = read_case(patient)
+
+    def doubled(dataset):
+        number = next(roi.ROINumber for roi in dataset.StructureSetROISequence if roi.ROIName == name)
+        (roi,) = (roi for roi in dataset.ROIContourSequence if roi.ReferencedROINumber == number)
+        roi.ContourSequence = [*roi.ContourSequence, *roi.ContourSequence]
+
+    edit(patient / "structures.dcm", doubled)
+    twice = read_case(patient)
+    assert twice.notes == whole.notes
+    np.testing.assert_array_equal(twice.rois.bits, whole.rois.bits)

@@ -15,13 +15,15 @@ PIXELS, STEP_LIMITS_MM = 256, (0.25, 1.0)
 SAME_PLANE_MM = 0.05
 FILLED_GAP_MM = 15.0  # what is further apart are separate parts, not planes left out
 MAX_PLANES, MAX_EXTENT_MM = 4096, 4000.0
+SAME_CONTOUR_MM = 0.1  # how far copies of a contour are apart at most: coordinates are rounded
 
 
 def contours_to_labelmap(contours: Sequence[np.ndarray], name: str) -> tuple[np.ndarray, Grid]:
     """Fill closed contours that lie on parallel planes of any orientation.
 
     Each contour fills a slab as thick as the planes are apart; overlapping contours of a plane cut each other out
-    (holes and keyholes); planes left out between two of the same part repeat the nearest one.
+    (holes and keyholes), but copies of a contour count once; planes left out between two of the same part repeat the
+    nearest one.
 
     Args:
         contours: points (N, 3) in mm of each contour, in RAS; the last may repeat the first.
@@ -53,7 +55,9 @@ def contours_to_labelmap(contours: Sequence[np.ndarray], name: str) -> tuple[np.
     for loop, n in zip(loops, slices, strict=True):
         in_plane.setdefault(n, []).append((loop[:, :2] - low) / pixel + 1)
     for n, one in in_plane.items():
-        mask[n] = filled(one, mask.shape[1:])
+        mask[n] = filled(_without_copies(one, mask.shape[1:], SAME_CONTOUR_MM / pixel), mask.shape[1:])
+    if not mask.any():
+        raise DeepDoseError(f"{name}: its contours enclose nothing; contour it again, or leave it out")
     _fill_gaps(mask, np.unique(slices), FILLED_GAP_MM / step)
     to_contours = np.eye(4)
     to_contours[:3, :3] = frame.T * [pixel, pixel, step]
@@ -96,6 +100,35 @@ def _frame(loops: list[np.ndarray]) -> np.ndarray:
     u = np.cross(np.roll(np.eye(3)[axis], -1), normal)
     u /= np.linalg.norm(u)
     return np.stack((u, np.cross(normal, u), normal))
+
+
+def _without_copies(loops: list[np.ndarray], shape: tuple[int, int], apart: float) -> list[np.ndarray]:
+    """The contours (x, y) in pixels of a plane, each once: a structure that was exported twice would cut itself out.
+
+    Args:
+        apart: how far copies are apart at most, in pixels.
+    """
+    kept: list[np.ndarray] = []
+    for loop in loops:
+        if not any(_is_copy(loop, other, shape, apart) for other in kept):
+            kept.append(loop)
+    return kept
+
+
+def _is_copy(loop: np.ndarray, other: np.ndarray, shape: tuple[int, int], apart: float) -> bool:
+    ends, area, length = _size(loop)
+    other_ends, other_area, _ = _size(other)
+    if np.abs(ends - other_ends).max() > apart or abs(area - other_area) > apart * length:
+        return False
+    return np.count_nonzero(filled([loop], shape) ^ filled([other], shape)) <= length
+
+
+def _size(loop: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """Lowest and highest (x, y), area and length of a closed line."""
+    following = np.roll(loop, -1, 0)
+    x, y = loop[:, 0] - loop[0, 0], loop[:, 1] - loop[0, 1]
+    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return np.stack((loop.min(0), loop.max(0))), area, float(np.linalg.norm(following - loop, axis=1).sum())
 
 
 def filled(loops: list[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
