@@ -50,6 +50,7 @@ def test_predict_one_openkbp_patient(tmp_path, patients, tiny_model, capsys):
     assert len(header["DeepDosePredict_ModelSHA256"]) == 64
 
 
+@pytest.mark.slow
 def test_tables_agree_with_the_dose(tmp_path, patients, tiny_model):
     deepdose("predict", patients / "pt_1", "-o", tmp_path, "--model", tiny_model)
     case, dose = read_openkbp(patients / "pt_1"), read_volume(tmp_path / "dose.nrrd").array
@@ -66,6 +67,7 @@ def test_tables_agree_with_the_dose(tmp_path, patients, tiny_model):
     assert float(ptv[0]["reference_percent"]) == 100 and float(ptv[-1]["reference_percent"]) == 0
 
 
+@pytest.mark.slow
 def test_patient_without_reference(tmp_path, patients, tiny_model):
     folder = shutil.copytree(patients / "pt_1", tmp_path / "pt_1")
     (folder / "dose.csv").unlink()
@@ -73,6 +75,7 @@ def test_patient_without_reference(tmp_path, patients, tiny_model):
     assert {row["reference"] for row in rows(tmp_path / "out" / "metrics.csv")} == {""}
 
 
+@pytest.mark.slow
 def test_reference_from_elsewhere(tmp_path, patients, tiny_model):
     case = read_openkbp(patients / "pt_1")
     write_dose(tmp_path / "other.nrrd", case.dose / 2, case.grid)
@@ -83,6 +86,7 @@ def test_reference_from_elsewhere(tmp_path, patients, tiny_model):
     assert deepdose("predict", patients / "pt_1", "-o", out, "--reference", tmp_path / "none.nrrd") == 1
 
 
+@pytest.mark.slow
 def test_compact_case(tmp_path, case, tiny_model):
     write_nrrd_case(tmp_path / "case", case)
     assert deepdose("predict", tmp_path / "case", "-o", tmp_path / "out", "--model", tiny_model) == 0
@@ -136,6 +140,7 @@ def test_a_failure_while_writing_leaves_nothing(tmp_path, patients, tiny_model, 
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_other_files_in_the_output_folder_stay(tmp_path, patients, tiny_model):
     (tmp_path / "notes.txt").write_text("mine")
     deepdose("predict", patients / "pt_1", "-o", tmp_path, "--model", tiny_model)
@@ -196,6 +201,7 @@ def test_evaluate_a_model_equals_evaluating_its_predictions(tmp_path, patients, 
     assert a["dvh_score"] == pytest.approx(b["dvh_score"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluate_with_derived_masks(patients, tiny_model, capsys):
     assert deepdose("evaluate", patients, "--model", tiny_model, "--derived-mask") == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if "common mask" in line)

@@ -360,6 +360,7 @@ def test_the_sum_can_be_chosen(patient, small):
     np.testing.assert_array_equal(case.dose, read_case(small).dose)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("declared", "signed"), [(63536, 0), (63536, 1), (-2000, 1)])
 def test_padding_is_not_taken_for_tissue(patient, small, declared, signed):
     """A scanner's -2000 outside its round field, stored as 63536 where values have no sign."""

@@ -141,6 +141,7 @@ def test_a_study_made_for_gray_is_no_other_study(scene, nodes):
     assert patients.mixtureWarnings(ct, [segmentation, plan]) == []
 
 
+@pytest.mark.slow
 def test_results_are_found_by_their_ct_and_removed_as_one(scene, nodes, tiny_model):
     ct, segmentation, plan = nodes
     for node in nodes:
@@ -172,6 +173,7 @@ def test_without_a_reference(nodes, tiny_model):
     assert {which for which, _ in result.dvhTableNodes} == {"Predicted"} and result.metricsTableNode.GetNumberOfRows()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["ct", "reference"])
 def test_dose_on_another_grid_is_the_same_dose(scene, nodes, tiny_model, output):
     """Also when the CT lies under a transform: the dose shares it, and its values stay where they are in the world."""

@@ -521,6 +521,7 @@ def test_only_models_of_the_user_can_be_removed(panel, session, question, tmp_pa
 # --- what Slicer itself calls
 
 
+@pytest.mark.slow
 def test_the_phantom_is_registered_as_sample_data(session, scene):
     import SampleData
 

@@ -33,6 +33,7 @@ def told(monkeypatch):
 # --- slice views
 
 
+@pytest.mark.slow
 def test_the_sample_data_is_seen(session):
     import SampleData
 
