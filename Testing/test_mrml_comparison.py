@@ -180,7 +180,8 @@ def test_table_says_what_it_rests_on(patient):
     notes = provenanceOf(patient.table(doseScore=1.0))
     assert list(notes)[:3] == ["Model", "Version", "ModelSHA256"]
     assert notes["Model"] == PROVENANCE["Model"] and notes["DoseUnit"] == "Gy"
-    assert notes["Method"].startswith("DeepDosePredict's own DVH") and "samples at half the dose grid" in notes["Method"]
+    assert notes["Method"].startswith("DeepDosePredict's own DVH")
+    assert "samples at half the dose grid" in notes["Method"]
     assert "steps of 0.2 Gy" in notes["Method"]
     assert notes["ReferenceDoseGrid"] == "2 x 2.5 x 3 mm"
     assert "not for clinical use" in notes["Use"]
