@@ -32,7 +32,7 @@ from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.report.result import read_result
 from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
-from synthetic import make_case
+from synthetic import ball, make_case
 
 
 def ct_of(folder: Path):
@@ -443,6 +443,17 @@ def test_every_output_says_what_went_in(patient, tmp_path, tiny_model, capsys):
     assert cli.main(["structures", str(patient)]) == 1 and "Boost: its name may be" in capsys.readouterr().out
     assert cli.main(["structures", str(patient), "--roles", str(tmp_path / "roles.json")]) == 0
     assert "Boost -> PTV70 (from user)" in capsys.readouterr().out
+
+
+def test_targets_with_hyphens_in_their_names_are_not_lost(tmp_path):
+    """A clinic's plan with PTV56-L and PTV56-R was once predicted without its nodes."""
+    nodes = {f"PTV56-{side}": ball((24, 64, 64), (12, 34, i), 4) for side, i in (("L", 42), ("R", 22))}
+    path = write_small_patient(tmp_path / "p", **nodes)
+    named(path, "PTV_5600", "PTV56-L cropped")
+    case = read_case(path)
+    assert case.assignment.roles["PTV56"] == ("6", "7") and "PTV56-L and PTV56-R are united to PTV56" in case.notes
+    assert all(case.rois["PTV56"][:, :, half].any() for half in (slice(0, 60), slice(68, 128)))
+    assert [use.contour for use in case.assignment.left_out] == ["PTV56-L cropped"]
 
 
 def test_exchanged_sides_are_said(patient):

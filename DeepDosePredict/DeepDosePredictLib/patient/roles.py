@@ -103,7 +103,11 @@ def assign(
     if questions := _questions(uses, names, answers):
         raise DeepDoseError(f"{where}: {questions}")
     if not any(is_target(role) for _, decision in uses.items() for role in _taken(decision)):
-        raise DeepDoseError(f"{where}: no segment is a PTV; give the PTVs with their prescriptions")
+        raise DeepDoseError(
+            f"{where}: no segment is a PTV by its name; give the PTVs with their prescriptions, for instance"
+            f" roles={json.dumps({'PTV70': next(iter(names.values()))}, ensure_ascii=False)}; there are"
+            f" {', '.join(names.values())}"
+        )
     taken = {role for decision in uses.values() for role in _taken(decision)}
     account = [_use(segment, names[segment], decision, taken) for segment, decision in uses.items()]
     account += [

@@ -90,7 +90,7 @@ def read_name(name: str, site: SiteNames | None = None) -> NameReading:
 
 def is_help_structure(name: str) -> bool:
     """Whether a name is that of a structure made for planning only."""
-    return read_name(name).outcome is Outcome.HELP
+    return read_name(name, read_site_names()).outcome is Outcome.HELP
 
 
 def decisions(names: Mapping[str, str], evidence: Evidence | None = None) -> dict[str, Decision]:
