@@ -201,6 +201,28 @@ def test_evaluate_a_model_equals_evaluating_its_predictions(tmp_path, patients, 
     assert a["dvh_score"] == pytest.approx(b["dvh_score"], abs=1e-3)
 
 
+def test_evaluate_tells_before_the_run_that_it_cannot_write(tmp_path, patients, tiny_model, capsys, monkeypatch):
+    monkeypatch.setattr("DeepDosePredictLib.app.commands.evaluate_patients", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for name in ("file/scores.json", "folder"):
+        assert deepdose("evaluate", patients, "--model", tiny_model, "--json", tmp_path / name) == 1
+        assert str(tmp_path / name.partition("/")[0]) in capsys.readouterr().err
+    monkeypatch.setattr("tempfile.mkstemp", denied)
+    assert deepdose("evaluate", patients, "--model", tiny_model, "--json", tmp_path / "scores.json") == 1
+    assert f"{tmp_path / 'scores.json'}: Permission denied" in capsys.readouterr().err
+
+
+def denied(*_, **__):
+    raise PermissionError(13, "Permission denied", "some/.hidden")
+
+
+def test_an_output_folder_that_takes_nothing_is_named(tmp_path, patients, tiny_model, capsys, monkeypatch):
+    monkeypatch.setattr("filelock.FileLock.acquire", denied)
+    assert deepdose("predict", patients / "pt_1", "-o", tmp_path / "out", "--model", tiny_model) == 1
+    assert f"{tmp_path / 'out'}: Permission denied" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_evaluate_with_derived_masks(patients, tiny_model, capsys):
     assert deepdose("evaluate", patients, "--model", tiny_model, "--derived-mask") == 0

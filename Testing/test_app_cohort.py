@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from DeepDosePredictLib.app import cohort as cohort_module
 from DeepDosePredictLib.app import prediction, workers
-from DeepDosePredictLib.app.cohort import CohortSettings, check_outputs, finished_result, predict_cohort
+from DeepDosePredictLib.app.cohort import LOST, CohortSettings, check_outputs, finished_result, predict_cohort
+from DeepDosePredictLib.app.output_lock import HOLDER, LOCK, locked
 from DeepDosePredictLib.app.prediction import Job, Settings, result_key
 from DeepDosePredictLib.app.sources import COMPACT, CaseSource, find_cases
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
+from DeepDosePredictLib.io.atomic import staged_files
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.report.result import RESULT, Result, read_result
@@ -229,10 +232,115 @@ def test_a_finished_cohort_is_kept_until_told_otherwise(tmp_path, compact, tiny_
     assert again.n_kept == 0 and all(finished(out)[name] > when for name, when in before.items())
 
 
+def test_one_run_at_a_time(tmp_path):
+    """A second run into a folder is refused before it touches anything, and told whose the folder is."""
+    out = tmp_path / "out"
+    with locked(out):
+        stage = out / ".writing-x"
+        stage.mkdir()
+        with (
+            pytest.raises(DeepDoseError, match=rf"out: process {os.getpid()} on .*, since 20.*, writes here"),
+            locked(out),
+        ):
+            raise AssertionError
+        assert stage.is_dir() and {path.name for path in out.iterdir()} == {LOCK, HOLDER, stage.name}
+        stage.rmdir()
+    assert not out.exists()
+    with locked(out):
+        (out / "result").touch()
+    assert [path.name for path in out.iterdir()] == ["result"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_run_frees_its_folder(tmp_path):
+    words = "import sys, time; from pathlib import Path; from DeepDosePredictLib.app.output_lock import locked"
+    program = f"{words}\nwith locked(Path(sys.argv[1])): print('locked', flush=True); time.sleep(60)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, tmp_path / "out"], cwd=LIBRARY, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "locked\n"
+    with pytest.raises(DeepDoseError, match=f"process {process.pid} on"), locked(tmp_path / "out"):
+        raise AssertionError
+    process.kill()
+    process.communicate()
+    with locked(tmp_path / "out"):
+        pass
+    assert not [*(tmp_path / "out").iterdir()]
+
+
+def test_results_that_vanish_meanwhile_are_no_results(tmp_path, compact, tiny_model, monkeypatch):
+    """Whoever clears the output folder during a run is told which patients are gone."""
+    sources = find_cases([cohort_of(compact, tmp_path / "cohort", ["a", "b"])])
+    out = tmp_path / "out"
+
+    def outcomes(jobs, *_):
+        for job in jobs:
+            yield job, read_result(result_of(job.output, job.key))
+        shutil.rmtree(out / "a")
+
+    monkeypatch.setattr(cohort_module, "outcomes_of", outcomes)
+    cohort = predict_cohort(sources, out, CohortSettings("t", Settings(tiny_model, "cpu"), n_workers=1))
+    assert list(cohort.results) == ["b"] and cohort.failures == {"a": LOST}
+    with (out / "summary.csv").open() as file:
+        assert [(row["patient"], row["status"]) for row in csv.DictReader(file)] == [
+            ("a", "failed"),
+            ("b", "predicted"),
+        ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_files_move_together_whatever_comes(tmp_path, monkeypatch, number):
+    """A signal amid the files of a result waits until all are in their places, and is then obeyed."""
+    moved = []
+    usual = Path.replace
+
+    def interrupted(path: Path, target: Path) -> Path:
+        moved.append(path.name)
+        os.kill(os.getpid(), number)
+        return usual(path, target)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(KeyboardInterrupt), staged_files(tmp_path / "out", last="z") as stage:
+            for name in ("a", "z", "b"):
+                (stage / name).touch()
+            monkeypatch.setattr(Path, "replace", interrupted)
+        assert {signal.getsignal(n) for n in before} == {stop}
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    assert moved == ["a", "b", "z"] and sorted(path.name for path in (tmp_path / "out").iterdir()) == moved
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_processes_start_deaf_to_ctrl_c():
+    """It reaches them while they import, seconds before they could ignore it."""
+    words = "import signal, sys; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+    with workers._without_interrupts():
+        deaf = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    hearing = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert (deaf.stdout, hearing.stdout) == ("True\n", "False\n")
+
+
 def test_names_that_would_collide(tmp_path, tiny_model):
     for name in ("summary.csv", "report.html", ""):
         with pytest.raises(DeepDoseError, match="cannot have the name"):
             check_outputs([CaseSource(name, tmp_path / "a", None)], [tmp_path / "out" / (name or "x")])
+
+
+def test_clearing_up_after_stopped_processes(tmp_path):
+    """What they were writing goes, with folders that it leaves empty; results stay."""
+    jobs = [Job(CaseSource(name, tmp_path / name, COMPACT), tmp_path / "out" / name) for name in "abc"]
+    (jobs[0].output / ".writing-x").mkdir(parents=True)
+    result_of(jobs[1].output, "k")
+    (jobs[1].output / ".writing-y").mkdir()
+    cohort_module._clear(jobs)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
+    assert sorted(path.name for path in jobs[1].output.iterdir()) == ["dose.nrrd", RESULT]
 
 
 def test_number_of_workers(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from DeepDosePredictLib.app.sources import COMPACT, DICOM, FORMS, OPENKBP, SLICER, CaseSource, InputForm, find_cases
 from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.case import folder_name
 
 FOLDERS = {
     OPENKBP: ["ct.csv", "possible_dose_mask.csv", "voxel_dimensions.csv", "PTV70.csv"],
@@ -75,3 +77,56 @@ def test_a_dose_goes_back_in_the_form_it_came_in(tmp_path, small, patients, form
         np.testing.assert_allclose(back.array, dose, atol=1e-3)
     else:
         np.testing.assert_array_equal(source.read(dose=tmp_path / form.dose_file).dose, dose)
+
+
+def test_an_unreadable_folder_is_one_patient_that_fails(tmp_path, monkeypatch):
+    """Also links that lead nowhere; the others are found."""
+    for name in ("a", "closed", "z"):
+        made(tmp_path / name, FOLDERS[COMPACT])
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    closed = tmp_path / "closed"
+
+    def closing(usual):
+        def denied(path: Path):
+            if closed in (path, path.parent):
+                raise PermissionError(13, "Permission denied", str(path))
+            return usual(path)
+
+        return denied
+
+    for name in ("exists", "iterdir"):
+        monkeypatch.setattr(Path, name, closing(getattr(Path, name)))
+    sources = find_cases([tmp_path])
+    assert [(source.name, source.form) for source in sources] == [
+        ("a", COMPACT),
+        ("closed", None),
+        ("gone", None),
+        ("z", COMPACT),
+    ]
+    with pytest.raises(PermissionError):
+        sources[1].read()
+    with pytest.raises(FileNotFoundError):
+        sources[2].read()
+
+
+def test_results_among_the_patients_are_no_patients(tmp_path):
+    """Neither the folder that this run will write, though it is still empty, nor those of earlier runs."""
+    made(tmp_path / "a", FOLDERS[COMPACT])
+    made(tmp_path / "bad", [])
+    made(tmp_path / "earlier", ["summary.csv"])
+    made(tmp_path / "one", ["dose.nrrd", "result.json"])
+    (tmp_path / "out").mkdir()
+    assert [source.name for source in find_cases([tmp_path], tmp_path / "out")] == ["a", "bad"]
+    assert [source.name for source in find_cases([tmp_path], tmp_path / "out" / "below")] == ["a", "bad"]
+    assert [source.name for source in find_cases([tmp_path])] == ["a", "bad", "out"]
+
+
+def test_links_have_names_of_their_own(tmp_path, patients, monkeypatch):
+    """Two links to one patient are two patients, and no true name gets out through an anonymised link."""
+    for name in ("anon_1", "anon_2"):
+        (tmp_path / name).symlink_to(patients / "pt_1", target_is_directory=True)
+    sources = find_cases([tmp_path])
+    assert [source.name for source in sources] == ["anon_1", "anon_2"] == [source.read().name for source in sources]
+    monkeypatch.chdir(patients / "pt_2")
+    assert folder_name(Path()) == folder_name(Path("../pt_2")) == folder_name(Path("../pt_1/../pt_2/")) == "pt_2"
+    assert folder_name(tmp_path / "anon_1" / os.pardir / "anon_2") == "anon_2"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DeepDoseError
+from ..errors import CaseError, DeepDoseError
 from ..io.atomic import atomic_write, remove_leftovers, write_table
 from ..report.html import PAGE, cohort_page
-from ..report.result import Result, read_result
+from ..report.result import SUMMARY, Result, read_result
+from .output_lock import locked
 from .prediction import Job, Settings, result_key
 from .sources import CaseSource
 from .workers import default_workers, outcomes_of
 
-SUMMARY = "summary.csv"
+LOST = "its result was removed or changed while the run went on; predict again"
 COLUMNS = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "contours", "warnings", "error")
 
 
@@ -53,23 +55,29 @@ def predict_cohort(
     """Predict every patient into a folder of its own below `folder`; a bad one is skipped.
 
     A patient whose folder holds a complete result of the same program, model, inputs and settings is kept. `folder`
-    gets summary.csv, which grows during the run, and report.html.
+    gets summary.csv, which grows during the run, and report.html. No other run writes into it meanwhile.
 
     Args:
         report: called with patient and error (or None) for each patient when it is done.
     """
     outputs = [folder / source.name for source in sources]
     check_outputs(sources, outputs)
+    with locked(folder):
+        return _predict_cohort(sources, folder, settings, report)
+
+
+def _predict_cohort(
+    sources: Sequence[CaseSource], folder: Path, settings: CohortSettings, report: Callable[[str, str | None], object]
+) -> Cohort:
     predictor = settings.prediction.predictor()  # tells here, once, of a model or device that cannot be used
     roles = settings.prediction.roles
     jobs = [
-        Job(source, output, result_key(source, predictor, roles), in_cohort=True)
-        for source, output in zip(sources, outputs, strict=True)
+        Job(source, folder / source.name, result_key(source, predictor, roles), in_cohort=True) for source in sources
     ]
     n_workers = settings.n_workers or default_workers(len(jobs), predictor.device)
     prediction = replace(settings.prediction, model=predictor.model.path.resolve())
     del predictor
-    for path in (folder / SUMMARY, folder / PAGE, *outputs):
+    for path in (folder / SUMMARY, folder / PAGE, *(job.output for job in jobs)):
         remove_leftovers(path)
     outcomes: dict[str, Result | str] = {}
     if not settings.overwrite:
@@ -78,10 +86,17 @@ def predict_cohort(
     for name in outcomes:
         report(name, None)
     write_summary(folder, jobs, outcomes)
-    for job, outcome in outcomes_of([job for job in jobs if job.source.name not in outcomes], prediction, n_workers):
-        outcomes[job.source.name] = outcome
-        report(job.source.name, outcome if isinstance(outcome, str) else None)
-        write_summary(folder, jobs, outcomes)
+    waiting = [job for job in jobs if job.source.name not in outcomes]
+    try:
+        with closing(outcomes_of(waiting, prediction, n_workers)) as new:
+            for job, outcome in new:
+                outcomes[job.source.name] = outcome
+                report(job.source.name, outcome if isinstance(outcome, str) else None)
+                write_summary(folder, jobs, outcomes)
+    finally:
+        _clear(waiting)
+    outcomes |= {job.source.name: LOST for job in jobs if _lost(job, outcomes[job.source.name])}
+    write_summary(folder, jobs, outcomes)
     ordered = {source.name: outcomes[source.name] for source in sources}
     cohort = Cohort(
         {name: outcome for name, outcome in ordered.items() if isinstance(outcome, Result)},
@@ -91,6 +106,22 @@ def predict_cohort(
     with atomic_write(folder / PAGE) as file:
         file.write(cohort_page(settings.title, cohort.results, cohort.failures).encode())
     return cohort
+
+
+def _clear(jobs: Sequence[Job]) -> None:
+    """Remove what stopped processes were writing."""
+    for job in jobs:
+        remove_leftovers(job.output)
+        with suppress(OSError):  # it is not there, or holds a result
+            job.output.rmdir()
+
+
+def _lost(job: Job, outcome: Result | str) -> bool:
+    """Whether a result that was there is gone."""
+    try:
+        return isinstance(outcome, Result) and read_result(job.output).key != job.key
+    except CaseError:
+        return True
 
 
 def check_outputs(sources: Sequence[CaseSource], outputs: Sequence[Path]) -> None:

@@ -14,25 +14,28 @@ from tqdm import tqdm
 
 from ..dvh.metrics import metric_differences
 from ..errors import CaseError, DeepDoseError
-from ..io.atomic import atomic_write
+from ..io.atomic import atomic_write, check_writable
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
 from ..model.contract import read_contract
 from ..model.installed import installed_models, model_card, open_model
 from ..model.predictor import Predictor
+from ..patient.case import folder_name
 from ..phantom.anatomy import head_and_neck_phantom
 from ..phantom.dicom import write_phantom
 from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
-from .cohort import SUMMARY, CohortSettings, check_outputs, predict_cohort
+from ..report.result import SUMMARY
+from .cohort import CohortSettings, check_outputs, predict_cohort
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
+from .output_lock import locked
 from .prediction import Job, Settings, predict_patient, result_key
 from .sources import CaseSource, find_cases, is_case
 
 
 def predict(options: Namespace) -> int:
-    sources = find_cases(options.input)
+    sources = find_cases(options.input, options.output)
     single = len(sources) == 1 and [sources[0].folder] == options.input
     if options.reference and not single:
         raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
@@ -42,11 +45,12 @@ def predict(options: Namespace) -> int:
     if not single:
         return _predict_cohort(sources, settings, options)
     check_outputs(sources, [options.output])
-    predictor = settings.predictor()
-    # A cohort does not know another reference, so there this result must not count as finished.
-    key = "" if options.reference else result_key(sources[0], predictor, roles)
-    job = Job(sources[0], options.output, key, options.reference)
-    result = predict_patient(job, predictor, roles)
+    with locked(options.output):
+        predictor = settings.predictor()
+        # A cohort does not know another reference, so there this result must not count as finished.
+        key = "" if options.reference else result_key(sources[0], predictor, roles)
+        job = Job(sources[0], options.output, key, options.reference)
+        result = predict_patient(job, predictor, roles)
     print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
     if result.dose_error is not None:
         print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
@@ -64,7 +68,7 @@ def structures(options: Namespace) -> int:
     for source in find_cases(options.input):
         try:
             case = source.read(roles)
-        except DeepDoseError as error:
+        except (DeepDoseError, OSError) as error:
             failed += 1
             print(f"{source.name}: {error}")
             continue
@@ -78,7 +82,7 @@ def structures(options: Namespace) -> int:
 
 def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: Namespace) -> int:
     """1 if any patient failed."""
-    title = options.input[0].resolve().name
+    title = folder_name(options.input[0])
     cohort_settings = CohortSettings(title, settings, options.jobs, options.overwrite)
     with tqdm(total=len(sources), desc="Predicting", unit="patient") as progress:
 
@@ -101,6 +105,8 @@ def evaluate(options: Namespace) -> int:
         raise CaseError(f"{options.patients}: give a folder of OpenKBP patient folders")
     if options.predictions and (options.model or options.derived_mask):
         raise DeepDoseError("--predictions goes without --model and --derived-mask")
+    if options.json:
+        check_writable(options.json)
     if options.predictions:
         predict = given_predictions(options.predictions)
         label = f"predictions in {options.predictions}"

@@ -14,6 +14,7 @@ from ..errors import CaseError
 from ..geometry.body import derived_dose_mask, find_body
 from ..io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, read_spacing
 from ..model.predictor import Predictor
+from ..patient.case import folder_name
 from .sources import CaseSource, find_cases
 
 Progress = Callable[[Sequence[CaseSource]], Iterable[CaseSource]]
@@ -70,9 +71,7 @@ def evaluate(
         folder = source.folder
         rois, dose_mask, spacing = read_rois(folder), read_dose_mask(folder), read_spacing(folder)
         reference = read_dose(folder / "dose.csv")
-        scores.append(
-            score_patient(folder.resolve().name, reference, predict(folder), rois, dose_mask, float(np.prod(spacing)))
-        )
+        scores.append(score_patient(source.name, reference, predict(folder), rois, dose_mask, float(np.prod(spacing))))
     return CohortScores(scores, time.perf_counter() - start, model)
 
 
@@ -110,7 +109,7 @@ def given_predictions(directory: str | Path) -> Callable[[Path], np.ndarray]:
     directory = Path(directory)
     if not directory.is_dir():
         raise CaseError(f"{directory}: no such folder")
-    return lambda folder: read_dose(directory / f"{folder.resolve().name}.csv")
+    return lambda folder: read_dose(directory / f"{folder_name(folder)}.csv")
 
 
 def model_predictions(predictor: Predictor) -> Callable[[Path], np.ndarray]:

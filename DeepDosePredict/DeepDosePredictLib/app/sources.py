@@ -28,8 +28,9 @@ from ..io.openkbp import FILES as OPENKBP_FILES
 from ..io.openkbp import is_openkbp, read_openkbp
 from ..io.openkbp import read_dose as read_openkbp_dose
 from ..io.openkbp import write_dose as write_openkbp_dose
-from ..patient.case import Case
+from ..patient.case import Case, folder_name
 from ..patient.roles import answers_for
+from ..report.result import RESULT, SUMMARY
 
 GivenRoles = Mapping[str, Any]
 """Roles as a user states them, for one patient or a cohort; see `patient.roles.check_answers` and `answers_for`."""
@@ -63,6 +64,7 @@ class CaseSource:
             trained: see `clinical_case`; for forms that are resampled to a model's grid.
         """
         if self.form is None:
+            next(self.folder.iterdir(), None)  # OSError: it may hold a patient, but cannot be read
             raise CaseError(f"{self.folder}: no patient here; expected {_either(FORMS)}")
         roles = answers_for(self.name, roles)
         if roles is not None and not self.form.free_names:
@@ -145,7 +147,7 @@ def _is_dicom(folder: Path) -> bool:
     """A folder whose subfolders are patients of other forms is no DICOM folder."""
     children = [path for path in folder.iterdir() if path.is_dir()]
     others = [form for form in FORMS if form != DICOM]
-    return not any(form.recognises(child) for form in others for child in children) and has_dicom(folder)
+    return not any(_form(child, others) for child in children) and has_dicom(folder)
 
 
 def _read_dicom(source: CaseSource, how: Reading) -> Case:
@@ -208,35 +210,62 @@ def read_case(
     return sources[0].read(roles, dose, trained)
 
 
-def find_cases(inputs: Sequence[str | Path]) -> list[CaseSource]:
+def find_cases(inputs: Sequence[str | Path], output: Path | None = None) -> list[CaseSource]:
     """Patients named by the inputs, each a patient or a folder of patients; CaseError if there is none.
 
     In a folder of patients every subfolder counts, so that a damaged patient is reported and not overlooked; hidden
-    folders do not. A folder with DICOM files, at whatever depth, gives one patient for each structure set in it.
+    folders do not, nor does what this program wrote. A folder with DICOM files, at whatever depth, gives one patient
+    for each structure set in it.
+
+    Args:
+        output: where the results will go, which may lie among the patients.
     """
     sources: list[CaseSource] = []
     for path in map(Path, inputs):
         if not path.is_dir():
             raise CaseError(f"{path}: no such folder")
-        children = sorted((p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_natural)
+        children = sorted((child for child in path.iterdir() if _is_folder(child)), key=_natural)
         if is_case(path) or not children:
             sources += _sources(path)
-        elif any(map(is_case, children)):
-            sources += [source for child in children for source in _sources(child)]
-        else:
+            continue
+        found = [source for child in children for source in _sources(child) if not _is_output(source, output)]
+        if not any(source.form for source in found):
             raise CaseError(f"{path}: neither a patient nor a folder of patients")
+        sources += found
     return sources
 
 
-def _form(folder: Path) -> InputForm | None:
-    return next((form for form in FORMS if form.recognises(folder)), None)
+def _is_folder(path: Path) -> bool:
+    """Also a link to one that is gone: it shall be missed."""
+    return not path.name.startswith(".") and (path.is_dir() or (path.is_symlink() and not path.exists()))
+
+
+def _is_output(source: CaseSource, output: Path | None) -> bool:
+    """Whether a folder without a patient holds results, or is to hold them."""
+    if source.form is not None:
+        return False
+    folder = source.folder.resolve()
+    if output is not None and folder in (output.resolve(), *output.resolve().parents):
+        return True
+    try:
+        return any((folder / name).exists() for name in (RESULT, SUMMARY))
+    except OSError:
+        return False
+
+
+def _form(folder: Path, forms: Sequence[InputForm] = FORMS) -> InputForm | None:
+    """None for a folder without a patient, or one that cannot be read, of which `CaseSource.read` tells."""
+    try:
+        return next((form for form in forms if form.recognises(folder)), None)
+    except OSError:
+        return None
 
 
 def _sources(folder: Path) -> list[CaseSource]:
     form = _form(folder)
     if form == DICOM:
         return [CaseSource(study.name, folder, form, study) for study in find_studies(folder)]
-    return [CaseSource(folder.resolve().name, folder, form)]
+    return [CaseSource(folder_name(folder), folder, form)]
 
 
 def _natural(path: Path) -> list[tuple[int, int, str]]:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
@@ -47,8 +47,10 @@ def _free_bytes() -> int:
     return 2 * BYTES_PER_JOB
 
 
-def outcomes_of(jobs: Sequence[Job], settings: Settings, n_workers: int) -> Iterator[tuple[Job, Result | str]]:
-    """Each job with its result, or in words why there is none, as they come.
+def outcomes_of(
+    jobs: Sequence[Job], settings: Settings, n_workers: int
+) -> Generator[tuple[Job, Result | str], None, None]:
+    """Each job with its result, or in words why there is none, as they come; closing it ends the processes.
 
     A crash ends all processes of a pool and does not tell whose patient it was; where there were several, each is
     predicted again alone.
@@ -56,18 +58,21 @@ def outcomes_of(jobs: Sequence[Job], settings: Settings, n_workers: int) -> Iter
     waiting, suspects = deque(jobs), deque[Job]()
     while waiting or suspects:
         lost = []
-        for job, outcome in _run(suspects or waiting, settings, 1 if suspects else n_workers):
-            if outcome is None:
-                lost.append(job)
-            else:
-                yield job, outcome
+        with contextlib.closing(_run(suspects or waiting, settings, 1 if suspects else n_workers)) as outcomes:
+            for job, outcome in outcomes:
+                if outcome is None:
+                    lost.append(job)
+                else:
+                    yield job, outcome
         if len(lost) == 1:
             yield lost[0], CRASHED
         else:
             suspects.extend(lost)
 
 
-def _run(queue: deque[Job], settings: Settings, n_workers: int) -> Iterator[tuple[Job, Result | str | None]]:
+def _run(
+    queue: deque[Job], settings: Settings, n_workers: int
+) -> Generator[tuple[Job, Result | str | None], None, None]:
     """Outcomes of the jobs taken from `queue`, until it is empty or the pool breaks; None for jobs that broke it."""
     others: set[BaseProcess] = set(multiprocessing.active_children())
     threads = max(1, torch.get_num_threads() // n_workers)
@@ -79,7 +84,8 @@ def _run(queue: deque[Job], settings: Settings, n_workers: int) -> Iterator[tupl
             while queue and not broken and len(running) < n_workers:
                 job = queue.popleft()
                 try:
-                    running[pool.submit(_work, job)] = job
+                    with _without_interrupts():
+                        running[pool.submit(_work, job)] = job
                 except BrokenProcessPool:
                     queue.appendleft(job)
                     broken = True
@@ -97,7 +103,7 @@ def _run(queue: deque[Job], settings: Settings, n_workers: int) -> Iterator[tupl
 
 
 def _end(pool: ProcessPoolExecutor, others: set[BaseProcess]) -> None:
-    """Stop a pool now; each process still removes what it was writing."""
+    """Stop a pool now; a process that moves finished files into place still moves them all."""
     pool.shutdown(wait=False, cancel_futures=True)
     processes = set(multiprocessing.active_children()) - others
     for process in processes:
@@ -107,11 +113,26 @@ def _end(pool: ProcessPoolExecutor, others: set[BaseProcess]) -> None:
         process.kill()
 
 
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that start here never see Ctrl-C, which reaches all of them: the first one ends the others.
+
+    Ignoring it when they have started would be too late: they import for seconds first. Here it comes afterwards.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(settings: Settings, n_threads: int) -> None:
     global _settings
     _settings = settings
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the first one ends the others
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
     keep_freed_memory()

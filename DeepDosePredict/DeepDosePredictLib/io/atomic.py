@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,10 +21,7 @@ STAGE = ".writing-"
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` (same suffix); what was written there takes its place when the block succeeds."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         yield temporary
         umask = os.umask(0)
@@ -33,6 +33,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A new, empty file beside `path`; an error names `path` itself, which the user knows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    os.close(handle)
+    return Path(name)
+
+
+def check_writable(path: Path) -> None:
+    """OSError where a file could not be written: better before a long run than after it."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    _temporary(path).unlink()
 
 
 @contextmanager
@@ -55,25 +74,51 @@ def staged_files(folder: str | Path, last: str = "") -> Iterator[Path]:
     """A temporary folder whose files move into `folder` when the block succeeds; other files there stay as they are.
 
     Of a file named `last` the old one goes before anything else moves and the new one comes after all others: while it
-    is there, the others are complete and belong together.
+    is there, the others are complete and belong together. Ctrl-C and a request to end wait until all have moved.
     """
     folder = Path(folder)
     existed = folder.is_dir()
     folder.mkdir(parents=True, exist_ok=True)
-    stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=folder))
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=STAGE, dir=folder))
+    except OSError as error:
+        error.filename = str(folder)
+        raise
     try:
         yield stage
-        if last:
-            (folder / last).unlink(missing_ok=True)
-        for file in sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name)):
-            file.replace(folder / file.name)
+        with _undisturbed():
+            if last:
+                (folder / last).unlink(missing_ok=True)
+            for file in sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name)):
+                file.replace(folder / file.name)
     except OSError as error:
         _name(error, stage, folder)
         raise
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-        if not existed and not any(folder.iterdir()):
-            folder.rmdir()
+        if not existed:
+            with suppress(OSError):  # other files came into it
+                folder.rmdir()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """SIGINT and SIGTERM that come meanwhile are raised afterwards. Python handles signals in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    # None: a handler that Python did not install and could not put back.
+    before = {n: handler for n in (signal.SIGINT, signal.SIGTERM) if (handler := signal.getsignal(n)) is not None}
+    try:
+        for number in before:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for missed in came:
+            signal.raise_signal(missed)
 
 
 def _name(error: OSError, temporary: Path, path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import CaseError
 from ..geometry.case_check import checked
-from ..patient.case import Case, check_dose
+from ..patient.case import Case, check_dose, folder_name
 from ..patient.grid import Grid
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK
@@ -60,7 +60,7 @@ def read_nrrd_case(folder: str | Path, own_dose: bool = True) -> Case:
     dose_path = folder / DOSE
     masks, names = _decode_rois(rois, folder / ROI_MASK)
     case = Case(
-        name=folder.resolve().name,
+        name=folder_name(folder),
         ct=_as_hu(ct.array, folder / CT),
         rois=RoiMask.encode({name: masks[name] for name in names if name != DOSE_MASK}),
         dose_mask=masks[DOSE_MASK],

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import CaseError
 from ..geometry.case_check import checked
-from ..patient.case import GRID, Case, check_dose, check_spacing
+from ..patient.case import GRID, Case, check_dose, check_spacing, folder_name
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK, ROIS
 from .atomic import atomic_write
@@ -54,7 +54,7 @@ def read_openkbp(folder: str | Path, own_dose: bool = True) -> Case:
         )
     dose_path = folder / "dose.csv"
     case = Case(
-        name=folder.resolve().name,
+        name=folder_name(folder),
         ct=np.ascontiguousarray(to_case_axes(np.rint(ct) - CT_OFFSET), np.int16),
         rois=read_rois(folder),
         dose_mask=read_dose_mask(folder),

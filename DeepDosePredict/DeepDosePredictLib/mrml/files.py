@@ -12,7 +12,7 @@ from ..errors import CaseError, DeepDoseError
 from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..io.nrrd_case import CT, DOSE, SEGMENTATION
 from ..io.nrrd_file import read_nrrd
-from ..patient.case import Case
+from ..patient.case import Case, folder_name
 from .case_from_nodes import caseFromNodes
 from .inputs import assignSegments
 
@@ -54,7 +54,7 @@ def readCaseFolder(
         case = caseFromNodes(ct, segmentation, assignment.roles, dose, assignment, trained)
     except DeepDoseError as error:
         raise CaseError(str(error) if str(folder) in str(error) else f"{folder}: {error}") from error
-    return replace(case, name=folder.resolve().name, notes=(*assignment.warnings(), *case.notes))
+    return replace(case, name=folder_name(folder), notes=(*assignment.warnings(), *case.notes))
 
 
 def _read(scene, path: Path, nodeClass: str, storage):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,12 @@ from .assignment import Assignment
 from .grid import Box, Grid
 from .roi_mask import RoiMask
 from .rois import prescription
+
+
+def folder_name(folder: Path) -> str:
+    """What a patient's folder is called here: links to anonymised patients keep the true names to themselves."""
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100 (resolve follows links)
+
 
 GRID = (128, 128, 128)
 SPACING_LIMITS_MM = (0.2, 20.0)

@@ -114,7 +114,7 @@ def cohort_page(title: str, results: Mapping[str, Result], failures: Mapping[str
         _header(title, f"Predicted dose · cohort · model {model}"),
         f'<div class="tiles">{"".join(_cohort_tiles(finished, failures, errors, outliers))}</div>',
         _list("Not predicted", (f"<b>{escape(name)}</b>: {escape(why)}" for name, why in failures.items()), "alarm"),
-        *_distributions(finished, errors, rows),
+        *_distributions(errors, rows),
         *_outliers(outliers, folders, len(finished)),
         "<h2>Patients</h2>",
         _patients_table(results, failures, outliers),
@@ -137,8 +137,8 @@ def _cohort_tiles(
         yield _tile(str(len({outlier.patient for outlier in outliers})), "with outliers")
 
 
-def _distributions(results: Sequence[Result], errors: Sequence, rows: Sequence) -> list[str]:
-    if not results:
+def _distributions(errors: Sequence, rows: Sequence) -> list[str]:
+    if not rows:
         return []
     if not errors:
         return [

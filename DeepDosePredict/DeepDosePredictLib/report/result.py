@@ -14,7 +14,8 @@ from pathlib import Path
 from ..errors import CaseError
 from ..patient.assignment import Assignment
 
-RESULT = "result.json"
+RESULT, SUMMARY = "result.json", "summary.csv"
+"""Of a patient, and of the cohort in the folder above."""
 
 
 @dataclass(frozen=True)

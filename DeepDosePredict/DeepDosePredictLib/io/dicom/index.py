@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CaseError
+from ...patient.case import folder_name
 from .files import dicom_files, items, read_dataset, reading, text
 from .rtdose import WHOLE_PLAN
 from .sop_classes import CT_IMAGE, ENHANCED_CT_IMAGE, RT_DOSE, RT_PLAN, RT_STRUCTURES
@@ -295,7 +296,7 @@ def _named(found: Iterable[tuple[str, RtStudy]], folder: Path) -> list[RtStudy]:
     used: set[str] = set()
     named = []
     for patient, study in found:
-        base = safe_name(patient) or safe_name(folder.resolve().name) or "patient"
+        base = safe_name(patient) or safe_name(folder_name(folder)) or "patient"
         names = chain((base,), (f"{base}_{n}" for n in count(2)))
         name = next(name for name in names if name.lower() not in used)
         used.add(name.lower())
