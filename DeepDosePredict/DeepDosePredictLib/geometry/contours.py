@@ -120,7 +120,7 @@ def _is_copy(loop: np.ndarray, other: np.ndarray, shape: tuple[int, int], apart:
     other_ends, other_area, _ = _size(other)
     if np.abs(ends - other_ends).max() > apart or abs(area - other_area) > apart * length:
         return False
-    return np.count_nonzero(filled([loop], shape) ^ filled([other], shape)) <= length
+    return bool(np.count_nonzero(filled([loop], shape) ^ filled([other], shape)) <= length)
 
 
 def _size(loop: np.ndarray) -> tuple[np.ndarray, float, float]:
