@@ -23,6 +23,12 @@ def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> np
     return sum((g - c) ** 2 for g, c in zip(grids, centre, strict=True)) <= radius**2
 
 
+def padded(hu: np.ndarray, value: float) -> np.ndarray:
+    """(K, J, I) with what a scanner writes outside its round field of view."""
+    j, i = (np.arange(n) - (n - 1) / 2 for n in hu.shape[1:])
+    return np.where((j[:, None] / len(j)) ** 2 + (i / len(i)) ** 2 > 0.25, value, hu)
+
+
 def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] = GRID) -> Case:
     """A ball-shaped patient of 28 voxels in diameter in the middle of the grid.
 

@@ -144,3 +144,13 @@ def test_roi_names_that_do_not_fit_the_bits(folder, case, entries, message):
     write_volume(folder / "rois.nrrd", bits, case.grid, entries)
     with pytest.raises(CaseError, match=rf"rois\.nrrd.*{message}"):
         read_nrrd_case(folder)
+
+
+def test_nrrd_files_in_other_units_than_mm_are_refused(tmp_path, case):
+    write_nrrd_case(tmp_path, case)
+    for name in ("ct.nrrd", "rois.nrrd", "dose.nrrd"):
+        content = (tmp_path / name).read_bytes()
+        line = b"space: left-posterior-superior\n"
+        (tmp_path / name).write_bytes(content.replace(line, line + b'space units: "cm" "cm" "cm"\n', 1))
+    with pytest.raises(CaseError, match=r"ct.nrrd: space units are cm, cm, cm; save it again in mm"):
+        read_nrrd_case(tmp_path)
