@@ -136,6 +136,12 @@ def test_a_target_is_one_wherever_its_words_stand(words_, level, place, separato
             assert (found.outcome, found.levels) == (Outcome.TARGET, expected), written
 
 
+@given(st.text("abeloprtvxzLNT", max_size=4), st.text("abdeloprtvxLNT 7 05_-+", max_size=6))
+def test_a_name_with_ptv_is_never_passed_over(before, after):
+    for name in (f"{before}PTV{after}", f"{before} ptv {after}", f"{before}_Ptv{after}"):
+        assert read_name(name).outcome in (Outcome.TARGET, Outcome.POSSIBLE_TARGET, Outcome.HELP), name
+
+
 _ORGANS = {
     "left": ["Parotid_L", "Lt Parotid", "parotis li", "Parotide gauche", "Parotide sx", "Parotida izq", "ParotidL"],
     "right": ["Parotid_R", "Rt Parotid", "parotis re", "Parotide droite", "Parotide dx", "Parotida der", "ParotidR"],

@@ -81,6 +81,7 @@ _SCAN = re.compile(
     | (?P<sign>.)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+_PTV = "ptv"
 _SHORT = (WordKind.SITE, WordKind.HIGH, WordKind.MID, WordKind.LOW)
 _PRODUCT = re.compile(
     rf"({_DECIMAL})\s?(?:gy)?\s?[x*]\s?({_DECIMAL})(?:\s?gy)?(?![a-z\d])", re.IGNORECASE
@@ -129,7 +130,7 @@ def _scanned(text: str, start: int, words: Vocabulary) -> tuple[list[Token], int
     if match["number"]:
         return [_number(match["number"], _UNITS.get((match["unit"] or "").lower(), ""))], match.end()
     if match["run"]:
-        return list(_split(match["run"], words)), match.end()
+        return [*_split(match["run"], words)], match.end()
     return [Sign(" " if match["space"] else match["sign"])], match.end()
 
 
@@ -137,16 +138,25 @@ def _number(text: str, unit: str = "") -> Number:
     return Number(re.sub("[,pP]", ".", text), unit)
 
 
-def _split(run: str, words: Vocabulary) -> tuple[Word, ...]:
-    """A run of letters as known words, by the vocabulary first and by capitals next."""
+def _split(run: str, words: Vocabulary) -> list[Word]:
+    """A run of letters as known words: by the vocabulary, around PTV, or by capitals."""
     if parts := _known_parts(run.lower(), words):
-        return parts
+        return list(parts)
+    if _PTV in run.lower():
+        before, _, after = re.split(f"({_PTV})", run, maxsplit=1, flags=re.IGNORECASE)
+        return [*_prefix(before, words), words.word(_PTV), *(_split(after, words) if after else ())]
     pieces = _CAMEL.findall(run)
-    if len(pieces) > 1 and "".join(pieces) == run:
-        split = (_known_parts(piece.lower(), words) or (words.word(piece.lower()),) for piece in pieces)
-        return tuple(word for part in split for word in part)
-    before, ptv, after = run.lower().partition("ptv")
-    return tuple(words.word(part) for part in (before, ptv, after) if part) if ptv else (words.word(run.lower()),)
+    if len(pieces) < 2 or "".join(pieces) != run:
+        return [words.word(run.lower())]
+    split = (_known_parts(piece.lower(), words) or (words.word(piece.lower()),) for piece in pieces)
+    return [word for part in split for word in part]
+
+
+def _prefix(run: str, words: Vocabulary) -> list[Word]:
+    """What stands before PTV without a space; a single letter there is a side or z, or not understood."""
+    if len(run) == 1 and not _fits((words.word(run.lower()),), 0, 1):
+        return [Word(run.lower(), WordKind.UNKNOWN)]
+    return _split(run, words) if run else []
 
 
 def _known_parts(run: str, words: Vocabulary) -> tuple[Word, ...]:
@@ -205,6 +215,6 @@ def _phrase(tokens: list[Token], start: int, words: Vocabulary) -> tuple[Token, 
         if not isinstance(token, Word):
             break
         text, n, position = text + token.text, n + 1, position + 1
-        if n > 1 and text in words.words:
+        if n > 1 and text in words.words and (len(text) > n or text == _PTV):  # L_R is no "LR"
             best = (words.words[text], position)
     return best

@@ -10,7 +10,7 @@ from .outcome import NameReading, Outcome
 from .vocabulary import Word, WordKind, vocabulary
 
 _OTHER = NameReading(Outcome.OTHER)
-_ANATOMY = (WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.TUMOUR, WordKind.PTV)
+_ANATOMY = (WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.TUMOUR, WordKind.PTV, WordKind.TARGET)
 _SIMILAR = 0.84
 
 
@@ -66,6 +66,8 @@ def _doubts(tokens: Sequence[Token], words: Sequence[Word], organ: Word) -> list
         for word in words
         if word.kind not in understood and word.text not in letters and organ in words
     ]
+    if isinstance(tokens[-1], Sign) and tokens[-1].text == "-":
+        doubts.append("its name ends with -")
     if any(isinstance(token, Number | Date) for token in tokens):
         doubts.append("its name has a number")
     doubts += [f"its name has a {t.text!r}" for t in tokens if isinstance(t, Sign) and t.text not in SEPARATORS]

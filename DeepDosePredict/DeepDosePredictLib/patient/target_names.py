@@ -134,7 +134,8 @@ class _Findings:
             self.doubts.append("its name may be a copy's")
         elif not number.unit and ((SURE_GY[1] < value < 1000) or (not number.text.isdigit() and value < LEVELS_GY[0])):
             self.doubts.append(f"{number.text} in its name is not understood")
-        self._sign = "" if self._sign == _JOINED else self._sign  # "in 35 fractions"
+        is_count = number.unit == "fx" or (not number.unit and SURE_GY[0] > value > 9)
+        self._sign = "" if self._sign == _JOINED and is_count else self._sign  # "in 35 fractions"
 
     def _read_ptv(self) -> None:
         self._n_targets += 1
