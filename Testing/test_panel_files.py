@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -65,6 +66,32 @@ def test_every_parameter_in_the_ui_file_is_one_of_the_node():
     named = [p.findtext("string") for p in UI.iter("property") if p.get("name") == "SlicerParameterName"]
     assert named and set(named) <= parameters
     assert len(named) == len(set(named))
+
+
+def test_every_control_has_a_tool_tip():
+    """In the file or, where it depends on the results, in Python."""
+    kinds = {"QPushButton", "QComboBox", "QCheckBox", "QLineEdit", "QTreeWidget", "qMRMLNodeComboBox"}
+    controls = {w.get("name") for w in UI.iter("widget") if w.get("class") in kinds}
+    tipped = {
+        w.get("name") for w in UI.iter("widget") if any(p.get("name") == "toolTip" for p in w.findall("property"))
+    }
+    set_by_python = {name for source in SOURCES for name in re.findall(r"ui\.(\w+)\.toolTip = ", source.read_text())}
+    assert len(controls) > 20 and controls == tipped & controls | set_by_python
+
+
+def test_words_of_the_panel_go_through_translation():
+    """What Python shows as text or tool tip is no plain literal of words."""
+    shown = {"text", "toolTip", "setText", "setToolTip", "showStatus", "show", "_show_status"}
+    for source in SOURCES:
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") in shown:
+                values = [node.value]
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in shown:
+                values = node.args
+            else:
+                continue
+            plain = [v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+            assert not any(" " in text for text in plain), (source.name, plain)
 
 
 def test_icons_exist():

@@ -82,10 +82,14 @@ def test_no_text_is_cut_or_drawn_over_what_follows(panel, session, patient):
     session.leave()
     session.enter()
     assert cut_labels(panel) == []
-    for width in (300, 700, 400):
+    heights = {}
+    for width in (400, 300, 700, 400):
         session.area.resize(width, 600)
         session.wait(50)
         assert cut_labels(panel) == []
+        height = panel.ui.resultWarningsLabel.height
+        assert heights.setdefault(width, height) == height, "no taller than it must be"
+    assert heights[700] < heights[400] < heights[300]
 
 
 # --- structures

@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 from ..errors import DeepDoseError
 from ..mrml.comparison import parseMetrics
 from ..mrml.inputs import checkInputs
+from ..mrml.isodose import isodoseLevels
 from ..planner.gantry_angles import parse_gantry_angles
 from .parameter_node import OutputGrid
 
@@ -32,6 +33,7 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
     try:
         parseMetrics(parameters.extraMetrics)
         parse_gantry_angles(parameters.gantryAngles)
+        isodoseLevels(1.0, parameters.isodoseLevels)
     except DeepDoseError as error:
         return str(error), ()
     check = checkInputs(

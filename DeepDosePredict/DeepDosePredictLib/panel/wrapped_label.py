@@ -29,4 +29,5 @@ class WrappedLabel(qt.QObject):
         return False
 
     def _fit(self) -> None:
+        self.label.minimumHeight = 0  # which the next line's height would not fall below
         self.label.minimumHeight = max(0, self.label.heightForWidth(self.label.width))
