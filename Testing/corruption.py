@@ -20,6 +20,7 @@ from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io import openkbp
 from DeepDosePredictLib.io.nrrd_case import read_nrrd_case, write_nrrd_case
 from DeepDosePredictLib.io.roles import read_roles
+from DeepDosePredictLib.io.slicer_case import read_slicer_case
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
@@ -128,9 +129,7 @@ def _write_scene(folder: Path) -> None:
 
 
 def _read_scene(folder: Path) -> Case:
-    from DeepDosePredictLib.mrml.files import readCaseFolder
-
-    return readCaseFolder(folder)
+    return read_slicer_case(folder)
 
 
 READERS = {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from DeepDosePredictLib.io.nrrd_case import read_volume, write_nrrd_case
+from DeepDosePredictLib.io.slicer_case import read_slicer_case
 from DeepDosePredictLib.model import installed
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
@@ -68,7 +69,6 @@ def slicer_files(monkeypatch):
 
 @pytest.mark.slow
 def test_predict_cohort_in_slicer(scene, slicer_files, tiny_model, tmp_path, monkeypatch, capsys):
-    from DeepDosePredictLib.mrml.files import readCaseFolder
     from DeepDosePredictLib.mrml.sample_data import loadPhantom
     from qt_standins import SlicerSession
 
@@ -91,6 +91,6 @@ def test_predict_cohort_in_slicer(scene, slicer_files, tiny_model, tmp_path, mon
         session.close()
     printed = capsys.readouterr()
     assert stopped.value.code == 1 and "a-damaged: Failed to load" in printed.err and printed.out.startswith("b: ")
-    expected = Predictor(load_model(tiny_model), "cpu").predict(readCaseFolder(cohort / "b")).dose
+    expected = Predictor(load_model(tiny_model), "cpu").predict(read_slicer_case(cohort / "b")).dose
     np.testing.assert_allclose(read_volume(out / "b" / "dose.nrrd").array, expected, atol=1e-4)
     assert "PTV70" in (out / "b" / "metrics.csv").read_text()

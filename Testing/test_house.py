@@ -88,10 +88,10 @@ def test_the_law_sees_the_imports():
     """Relative and absolute ones, of modules and of names, at the top and in functions."""
     cohort = {*imports("DeepDosePredictLib.app.cohort", modules()["DeepDosePredictLib.app.cohort"])}
     assert {"DeepDosePredictLib.errors", "DeepDosePredictLib.io.atomic", "DeepDosePredictLib.app.workers"} <= cohort
-    sources = modules()["DeepDosePredictLib.app.sources"]
-    lazy = {"DeepDosePredictLib.mrml.files"}
-    assert lazy <= {*imports("DeepDosePredictLib.app.sources", sources)}
-    assert not lazy & {*imports("DeepDosePredictLib.app.sources", sources, top_only=True)}
+    cli = modules()["DeepDosePredictLib.app.cli"]
+    lazy = {"DeepDosePredictLib.app.commands"}
+    assert lazy <= {*imports("DeepDosePredictLib.app.cli", cli)}
+    assert not lazy & {*imports("DeepDosePredictLib.app.cli", cli, top_only=True)}
     train = modules()["deepdose_training.train"]
     assert any(name.startswith("DeepDosePredictLib.") for name in imports("deepdose_training.train", train))
 

@@ -12,10 +12,10 @@ import pytest
 from clinical import rotation
 from DeepDosePredictLib.app.cli import main
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.slicer_case import read_slicer_case
 from DeepDosePredictLib.mrml import (
     dose_node,
     evaluation,
-    files,
     inputs,
     installed,
     isodose,
@@ -379,7 +379,7 @@ def folder(nodes, tmp_path):
 
 @pytest.mark.slow
 def test_command_line_predicts_a_ct_with_a_segmentation(folder, phantom, tiny_model, tmp_path, capsys):
-    case = files.readCaseFolder(folder)
+    case = read_slicer_case(folder)
     assert case.name == "patient" and (case.ct == phantom.ct).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in (*OARS, *filter(is_target, phantom.rois.names)))
     out = tmp_path / "out"

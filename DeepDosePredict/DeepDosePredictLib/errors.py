@@ -11,3 +11,8 @@ class CaseError(DeepDoseError):
 
 class ModelError(DeepDoseError):
     """A model file is missing, damaged, incompatible or unfit for the case."""
+
+
+def printable(text: str) -> str:
+    """A text from a file on one line, without what a terminal obeys or no encoding holds: each becomes a space."""
+    return "".join(c if c.isprintable() else " " for c in text).strip()

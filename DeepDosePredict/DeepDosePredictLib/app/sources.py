@@ -28,6 +28,7 @@ from ..io.openkbp import FILES as OPENKBP_FILES
 from ..io.openkbp import is_openkbp, read_openkbp
 from ..io.openkbp import read_dose as read_openkbp_dose
 from ..io.openkbp import write_dose as write_openkbp_dose
+from ..io.slicer_case import read_slicer_case
 from ..patient.case import Case, folder_name
 from ..patient.roles import answers_for
 from ..report.result import RESULT, SUMMARY
@@ -134,13 +135,7 @@ def _with_dose(case: Case, path: Path | None) -> Case:
 
 
 def _read_slicer(source: CaseSource, how: Reading) -> Case:
-    try:
-        from ..mrml.files import readCaseFolder
-    except ModuleNotFoundError as error:
-        raise CaseError(
-            f"{source.folder}: reading a segmentation needs {error.name}; pip install slicer-core"
-        ) from error
-    return readCaseFolder(source.folder, how.roles, how.dose, how.trained)
+    return read_slicer_case(source.folder, how.roles, how.dose, how.trained)
 
 
 def _is_dicom(folder: Path) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nrrd
 import numpy as np
@@ -44,30 +47,85 @@ _KNOWN = {*_WORDS, *_PER_AXIS, *_SHAPES, "space directions", "dimension", "type"
 _ELSEWHERE = {"datafile", "lineskip", "byteskip"}
 
 
-def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,), max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict]:
-    """Array (last axis fastest) and header of an attached NRRD, raw or gzip.
+@dataclass(frozen=True)
+class NrrdFile:
+    """What the header of an attached NRRD, raw or gzip, says; its data is read once, whole or in slabs.
+
+    Attributes:
+        header: fields by their names, and what the writer added.
+        shape: of the array, last axis fastest: the file's sizes in reverse.
+        dtype: of its values in the file.
+        start: where the data begins.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int
+
+    def read(self) -> np.ndarray:
+        """The array; CaseError if the data is damaged."""
+        data = np.empty(self.shape, self.dtype)
+        with self._data() as stream:
+            _fill(data, stream)
+            _require_end(stream)
+        return data.astype(data.dtype.newbyteorder("="), copy=False)
+
+    def slabs(self) -> Iterator[np.ndarray]:
+        """The array in pieces of a few slices along its first axis; CaseError if the data is damaged."""
+        slice_bytes = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        step = max(1, _PIECE // slice_bytes)
+        with self._data() as stream:
+            for first in range(0, self.shape[0], step):
+                slab = np.empty((min(step, self.shape[0] - first), *self.shape[1:]), self.dtype)
+                _fill(slab, stream)
+                yield slab.astype(slab.dtype.newbyteorder("="), copy=False)
+            _require_end(stream)
+
+    @contextmanager
+    def _data(self) -> Iterator[BinaryIO | gzip.GzipFile]:
+        with _naming(self.path), self.path.open("rb") as file:
+            file.seek(self.start)
+            yield file if str(self.header["encoding"]).lower() == "raw" else gzip.GzipFile(fileobj=file)
+
+
+def open_nrrd(path: Path, dimensions: tuple[int, ...] = (3,), max_voxels: int = MAX_VOXELS) -> NrrdFile:
+    """The header of a file, nothing of its data.
 
     CaseError if it is missing, damaged, larger than `max_voxels`, or anything but one attached volume of numbers.
     """
     path = Path(path)
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
+    with _naming(path), path.open("rb") as file:
+        lines = _header_lines(file)
+        header = nrrd.read_header([line.decode("utf-8", "replace") for line in lines])
+        custom = {
+            line.split(b":=")[0].decode("utf-8", "replace").strip()
+            for line in lines
+            if b":=" in line and b": " not in line.split(b":=")[0]
+        }
+        _check_fields(header, custom)
+        return NrrdFile(path, dict(header), *_layout(header, dimensions, max_voxels), file.tell())
+
+
+def read_nrrd(path: Path, dimensions: tuple[int, ...] = (3,), max_voxels: int = MAX_VOXELS) -> tuple[np.ndarray, dict]:
+    """Array (last axis fastest) and header of a file; see `open_nrrd`."""
+    file = open_nrrd(path, dimensions, max_voxels)
+    return file.read(), file.header
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let every error name the file."""
     try:
-        with path.open("rb") as file:
-            lines = _header_lines(file)
-            header = nrrd.read_header(lines)
-            _check_fields(
-                header,
-                {
-                    line.split(b":=")[0].decode("ascii", "ignore").strip()
-                    for line in lines
-                    if b":=" in line and b": " not in line.split(b":=")[0]
-                },
-            )
-            return _read_data(file, header, dimensions, max_voxels), dict(header)
+        yield
     except CaseError as error:
         raise CaseError(f"{path}: {error}") from error
-    except Exception as error:  # pynrrd and zlib raise many kinds for damaged files
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise CaseError(f"{path}: the data is damaged ({error}); copy or save it again") from error
+    except Exception as error:  # pynrrd raises many kinds for damaged files
         raise CaseError(f"{path}: damaged or not an NRRD file ({error or type(error).__name__})") from error
 
 
@@ -119,7 +177,9 @@ def _check_shapes(header: dict) -> None:
                 raise CaseError(f"{name} is {header[name]}; it must be finite, of {'x'.join(map(str, shape))} values")
     if "space directions" in header:
         directions = np.asarray(header["space directions"], float)
-        rows = directions[np.isfinite(directions).all(1)] if directions.shape == (n, 3) else directions
+        if directions.shape != (n, 3):
+            raise CaseError(f"there are {len(directions)} space directions for {n} axes; save it again")
+        rows = directions[np.isfinite(directions).all(1)]
         lengths = np.linalg.norm(rows, axis=-1)
         if rows.shape != (3, 3) or not (
             np.all((lengths > 1e-3) & (lengths < 1e3)) and (abs(np.linalg.det(rows)) > 0.01 * np.prod(lengths))
@@ -127,7 +187,8 @@ def _check_shapes(header: dict) -> None:
             raise CaseError(f"the space directions {directions.tolist()} are not those of a volume in mm")
 
 
-def _read_data(file: BinaryIO, header: dict, dimensions: tuple[int, ...], max_voxels: int) -> np.ndarray:
+def _layout(header: dict, dimensions: tuple[int, ...], max_voxels: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array."""
     sizes = [int(n) for n in header["sizes"]]
     if (
         len(sizes) not in dimensions
@@ -143,24 +204,23 @@ def _read_data(file: BinaryIO, header: dict, dimensions: tuple[int, ...], max_vo
     if code is None:
         raise CaseError(f"values of the type {header['type']!r} cannot be read")
     order = {"little": "<", "big": ">"}[header["endian"].lower()] if code[1] != "1" else "|"
-    data = np.empty(sizes[::-1], order + code)
     encoding = str(header["encoding"]).lower()
     if encoding not in ("raw", "gzip", "gz"):
         raise CaseError(f"the encoding {encoding!r} cannot be read; save it as raw or gzip")
-    _fill(data, file if encoding == "raw" else gzip.GzipFile(fileobj=file))
-    return data.astype(data.dtype.newbyteorder("="), copy=False)
+    return tuple(sizes[::-1]), np.dtype(order + code)
 
 
 def _fill(data: np.ndarray, stream: BinaryIO | gzip.GzipFile) -> None:
     """Read exactly what the array holds."""
     view, done = data.reshape(-1).view(np.uint8).data, 0
-    try:
-        while piece := stream.read(min(_PIECE, len(view) - done + 1)):  # one byte more tells of a surplus
-            if done + len(piece) > len(view):
-                raise CaseError("there is more data than its sizes say; it is damaged")
-            view[done : done + len(piece)] = piece
-            done += len(piece)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise CaseError(f"the data is damaged ({error}); copy or save it again") from error
-    if done < len(view):
-        raise CaseError(f"the data ends after {done} of {len(view)} bytes; copy or save it again")
+    while done < len(view):
+        piece = stream.read(min(_PIECE, len(view) - done))
+        if not piece:
+            raise CaseError(f"the data ends after {done} of {len(view)} bytes; copy or save it again")
+        view[done : done + len(piece)] = piece
+        done += len(piece)
+
+
+def _require_end(stream: BinaryIO | gzip.GzipFile) -> None:
+    if stream.read(1):
+        raise CaseError("there is more data than its sizes say; it is damaged")
