@@ -32,6 +32,7 @@ from deepdose_training.dataset import (
     derived_masks,
 )
 from deepdose_training.dose_module import MIRRORED_BITS, DoseModule, learning_rate_schedule
+from deepdose_training.export import export_checkpoint
 from deepdose_training.train import start_from, train
 from deepdose_training.train_planner import LeftOut, PlannedPatient, PlannerTraining, train_planner
 from DeepDosePredictLib.dvh.metrics import score_patient
@@ -574,3 +575,28 @@ def test_a_checkpoint_is_exported_with_what_is_said_of_it(tmp_path, cohort, caps
     assert all(
         torch.equal(a, b) for a, b in zip(*(m.network.state_dict().values() for m in (ours, theirs)), strict=True)
     )
+
+
+def test_the_card_says_whom_the_model_learnt_from(tmp_path, cohort):
+    """Only a configuration that says so makes it OpenKBP's."""
+    config = configuration(tmp_path, cohort)
+    module = DoseModule(config)
+    checkpoint = tmp_path / "last.ckpt"
+    torch.save({"state_dict": module.state_dict(), "epoch": 1, "global_step": 2}, checkpoint)
+    for description, words in (("", "patients in train"), ("60 patients of ours", "60 patients of ours")):
+        described = replace(config, data=replace(config.data, description=description))
+        path = export_checkpoint(checkpoint, described, tmp_path / "model.safetensors")
+        assert load_model(path).contract.training_data == words
+    shipped = read_config(ROOT / "Training/configs/shipped.yaml")
+    assert shipped.data.description.startswith("OpenKBP")
+
+
+def test_a_missing_planner_stops_an_import_at_once(tmp_path, cohort, capsys):
+    """It is not the fault of one patient after the other."""
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(settings(cohort, gantry_angles=[0, 90], planner=str(tmp_path / "none"))))
+    arguments = ["import", cohort / "train", "-o", tmp_path / "cache", "--config", config]
+    assert main([str(argument) for argument in arguments]) == 1
+    captured = capsys.readouterr()
+    assert f"{tmp_path / 'none'}" in captured.err and captured.err.count("\n") == 1
+    assert "left out" not in captured.out and not (tmp_path / "cache").exists()

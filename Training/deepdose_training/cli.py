@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from DeepDosePredictLib.app.console import set_up_console
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.roles import read_roles
@@ -43,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=None if name else "Other commands: " + " | ".join(others),
     )
     command.add_arguments(parser)
+    parser.add_argument("--verbose", action="store_true", help="also show what the libraries warn and tell of")
+    options = parser.parse_intermixed_args(words)
+    set_up_console(options.verbose)
     try:
-        return command.run(parser.parse_intermixed_args(words))
+        return command.run(options)
     except (DeepDoseError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -75,6 +79,8 @@ def _train(options: argparse.Namespace) -> int:
         accelerator=options.accelerator,
         devices=options.devices if options.devices == "auto" else int(options.devices),
         num_nodes=options.nodes,
+        enable_model_summary=options.verbose,
+        enable_progress_bar=sys.stdout.isatty(),
     )
     if model:
         print(f"Exported {model}")

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
-from tqdm import tqdm
 
+from DeepDosePredictLib.app.console import progress_bar
 from DeepDosePredictLib.geometry.body import find_body
 from DeepDosePredictLib.model.channels import SPACING_UNIT_MM, ChannelInputs, build_channels
 from DeepDosePredictLib.model.contract import ChannelSpec
@@ -77,7 +77,9 @@ class CoarseModule(DoseModule):
     def averaged(self, samples: Sequence[Sample]) -> list[CoarsePatient]:
         """What the module trains on."""
         pooling = self.network.config.pooling
-        return [CoarsePatient.of(sample, self.spec, pooling) for sample in tqdm(samples, "Averaging", leave=False)]
+        return [
+            CoarsePatient.of(sample, self.spec, pooling) for sample in progress_bar(samples, "Averaging", leave=False)
+        ]
 
     def training_step(self, batch: list[tuple[int, CoarsePatient]], _: int) -> Tensor:  # type: ignore[override]
         losses = []

@@ -17,11 +17,15 @@ from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Folders of OpenKBP patients, and where their compact cache is kept. Relative to the current folder."""
+    """Folders of OpenKBP patients, and where their compact cache is kept. Relative to the current folder.
+
+    `description` says whom a model learnt from, in its card and its contract.
+    """
 
     train: str
     validation: str
     cache: str = "cache"
+    description: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
 
+from DeepDosePredictLib.app.console import progress_bar
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.geometry.body import find_body
 from DeepDosePredictLib.io.atomic import atomic_path
@@ -170,7 +170,7 @@ def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans]
     if not patients:
         raise DeepDoseError(f"{folder}: no patient folders here")
     samples = []
-    for patient, plan in zip(tqdm(patients, desc=f"Loading {folder.name}", leave=False), cycle(plans)):
+    for patient, plan in zip(progress_bar(patients, desc=f"Loading {folder.name}", leave=False), cycle(plans)):
         path = cache / plan.kind / folder.name / f"{patient.name}.safetensors"
         if not path.exists():
             Sample.from_case(read_openkbp(patient), plan).save(path)

@@ -36,7 +36,6 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, re
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     module = DoseModule(config)
     module.load_state_dict(content["state_dict"])
-    patients = Path(config.data.train).name
     contract = Contract(
         name=config.name,
         version=release.version,
@@ -45,7 +44,7 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, re
         single_pass=release.single_pass,
         deliverable_share=release.deliverable_share,
         plan_dose_share=release.plan_dose_share,
-        training_data=f"OpenKBP ({patients}), head and neck, 70/63/56 Gy, nine coplanar beams",
+        training_data=config.data.description or f"patients in {Path(config.data.train).name}",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
         f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"
         f" mirroring {config.mirror}; seed {config.seed}",

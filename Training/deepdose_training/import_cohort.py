@@ -8,8 +8,8 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
+from DeepDosePredictLib.app.console import progress_bar
 from DeepDosePredictLib.app.sources import CaseSource
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.atomic import write_table
@@ -42,14 +42,15 @@ def import_cohort(
 
     `highest`: prescription in Gy of the highest target that the model takes.
     """
+    samples = cache / plans.kind  # here, once, a planner that cannot be used stops it, not every patient
     rows = []
     twice = {name for name, n in Counter(source.name for source in sources).items() if n > 1}
-    for source in tqdm(sources, desc="Importing", unit="patient"):
+    for source in progress_bar(sources, desc="Importing", unit="patient"):
         try:
             if source.name in twice:
                 raise DeepDoseError("there are several patients of this name; rename the folders")
-            rows.append(_import(source, cache / plans.kind / f"{source.name}.safetensors", highest, plans, roles))
-        except DeepDoseError as error:
+            rows.append(_import(source, samples / f"{source.name}.safetensors", highest, plans, roles))
+        except (DeepDoseError, OSError) as error:
             rows.append(Row(source.name, "left out", " ".join(str(error).split())))
         write_table(cache / REPORT, [field.name for field in fields(Row)], map(astuple, rows))
     return rows

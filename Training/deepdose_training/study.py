@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from tqdm import tqdm
 
+from DeepDosePredictLib.app.console import progress_bar
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.dvh.goals import read_goals
 from DeepDosePredictLib.dvh.metrics import roi_doses, score_patient
@@ -113,7 +113,7 @@ def scores(model_path: Path, patients: str) -> dict:
     """Errors of a model in every metric of every patient, and which clinical goals prediction and reference meet."""
     predictor, goals = Predictor(load_model(model_path)), read_goals(goals_path(GOALS))
     errors, attainment = [], []
-    for source in tqdm(find_cases([patients]), desc="Scoring", leave=False):
+    for source in progress_bar(find_cases([patients]), desc="Scoring", leave=False):
         case = source.read(trained=predictor.model.contract.grid)
         dose, reference = predictor.predict(case).dose, reference_dose(case)
         score = score_patient(case.name, reference, dose, case.rois, case.dose_mask, case.voxel_volume_mm3)

@@ -37,6 +37,20 @@ def precision(name: str, accelerator: str) -> str:
     return "bf16-mixed" if accelerator in ("auto", "cpu") and cpu_has_bf16() else "32-true"
 
 
+class ValidationLine(lightning.Callback):
+    """A line for each validation: what a log file shows in place of a progress bar."""
+
+    def on_validation_end(self, trainer: lightning.Trainer, _: lightning.LightningModule) -> None:
+        scores = {
+            name.removeprefix("val/"): f"{value:.3f}"
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        if trainer.is_global_zero:
+            words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in scores.items())
+            print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {words}", flush=True)
+
+
 def make_trainer(
     config: TrainingConfig, run: Path, callbacks_extra: Sequence[lightning.Callback] = (), **settings: Any
 ) -> lightning.Trainer:
@@ -53,8 +67,8 @@ def make_trainer(
     best = ModelCheckpoint(filename="best", monitor="val/score", mode="min", **files)
     last = ModelCheckpoint(filename="last", **files)
     callbacks: list[lightning.Callback] = [best, last, LearningRateMonitor("step"), *callbacks_extra]
-    if settings.get("enable_progress_bar", True):
-        callbacks.append(TQDMProgressBar(refresh_rate=10))
+    bar = settings.get("enable_progress_bar", True)
+    callbacks.append(TQDMProgressBar(refresh_rate=10) if bar else ValidationLine())
     if config.ema:
         callbacks.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(config.ema)))
     settings = {"accelerator": "auto", "devices": "auto", **settings}

@@ -18,8 +18,8 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from DeepDosePredictLib.app.console import progress_bar
 from DeepDosePredictLib.device import keep_freed_memory
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.model_file import load_planner, save_planner
@@ -237,7 +237,7 @@ def _loader(
     """Of training patients where it is said `how` they are trained on, of validation patients otherwise."""
     draw = np.random.default_rng(config.seed)
     patients = []
-    for sample in tqdm(samples, desc="Beams through patients", leave=False):
+    for sample in progress_bar(samples, desc="Beams through patients", leave=False):
         seen = [sample, *(stretched_copy(sample, draw) for _ in range(how.copies if how else 0))]
         parts = [PlannedPatient.of(one, config.prescription, config.gantry_angles) for one in seen]
         if how and how.bixel_factors:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +10,12 @@ from pathlib import Path
 from .. import __version__
 from ..device import DEVICES
 from ..errors import DeepDoseError
+from .console import set_up_console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="deepdose: %(message)s")
+    set_up_console(options.verbose)
     try:
         return _run(options)
     except DeepDoseError as error:
@@ -45,7 +45,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     predict = commands.add_parser("predict", help="predict the dose of one patient or of many")
-    predict.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")
+    predict.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        type=Path,
+        metavar="OUT",
+        help="folder for the results, made where it is not there; for many patients it gets a folder for each",
+    )
     predict.add_argument(
         "--reference",
         type=Path,
@@ -85,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     score = commands.add_parser("evaluate", help="OpenKBP dose and DVH score over a folder of OpenKBP patients")
-    score.add_argument("patients", type=Path, metavar="PATIENTS")
+    score.add_argument(
+        "patients", type=Path, metavar="PATIENTS", help="folder of OpenKBP patient folders with their dose.csv"
+    )
     score.add_argument("--predictions", type=Path, metavar="DIR", help="score DIR/PATIENT.csv instead of a model")
     score.add_argument(
         "--derived-mask",
@@ -97,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (predict, score):
         command.add_argument("--model", metavar="NAME|FILE", help="an installed model or a .safetensors file")
-        command.add_argument("--device", choices=DEVICES, default="auto")
+        command.add_argument(
+            "--device", choices=DEVICES, default="auto", help="where it computes (default: %(default)s)"
+        )
         command.add_argument(
             "--single-pass",
             action=argparse.BooleanOptionalAction,
@@ -116,9 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     models.set_defaults(run="models")
 
     phantom = commands.add_parser("phantom", help="write the made-up head-and-neck patient")
-    phantom.add_argument("output", type=Path, metavar="OUT")
+    phantom.add_argument("output", type=Path, metavar="OUT", help="folder for the patient, made where it is not there")
     phantom.add_argument("--dicom", action="store_true", help="as DICOM with CT, RTSTRUCT, RTPLAN and RTDOSE")
     phantom.set_defaults(run="phantom")
+    for command in commands.choices.values():
+        command.add_argument("--verbose", action="store_true", help="also show what the libraries warn and tell of")
     return parser
 
 

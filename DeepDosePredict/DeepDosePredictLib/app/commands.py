@@ -27,6 +27,7 @@ from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
 from ..report.result import SUMMARY
 from .cohort import CohortSettings, check_outputs, predict_cohort
+from .console import is_verbose, progress_bar
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
 from .output_lock import locked
@@ -84,11 +85,13 @@ def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: 
     """1 if any patient failed."""
     title = folder_name(options.input[0])
     cohort_settings = CohortSettings(title, settings, options.jobs, options.overwrite)
-    with tqdm(total=len(sources), desc="Predicting", unit="patient") as progress:
+    with progress_bar(total=len(sources), desc="Predicting", unit="patient") as progress:
 
         def report(patient: str, error: str | None) -> None:
             if error:
                 tqdm.write(f"deepdose: {patient}: {error}", file=sys.stderr)
+            elif is_verbose():
+                tqdm.write(f"deepdose: {patient}: predicted", file=sys.stderr)
             progress.update()
 
         cohort = predict_cohort(sources, options.output, cohort_settings, report)
@@ -116,7 +119,7 @@ def evaluate(options: Namespace) -> int:
         )
         predict = model_predictions(predictor)
         label = predictor.model.label + (", single pass" if predictor.single_pass else "")
-    progress = partial(tqdm, desc="Evaluating", unit="patient", leave=False)
+    progress = partial(progress_bar, desc="Evaluating", unit="patient", leave=False)
     result = evaluate_patients(options.patients, predict, label, progress)
     _print_evaluation(result)
     if options.derived_mask:

@@ -22,6 +22,7 @@ from ..device import keep_freed_memory
 from ..errors import DeepDoseError
 from ..model.predictor import Predictor
 from ..report.result import Result
+from .console import is_verbose, set_up_console
 from .prediction import Job, Settings, predict_patient
 
 BYTES_PER_JOB = 3 * 2**30
@@ -76,7 +77,9 @@ def _run(
     """Outcomes of the jobs taken from `queue`, until it is empty or the pool breaks; None for jobs that broke it."""
     others: set[BaseProcess] = set(multiprocessing.active_children())
     threads = max(1, torch.get_num_threads() // n_workers)
-    pool = ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), _start_worker, (settings, threads))
+    pool = ProcessPoolExecutor(
+        n_workers, multiprocessing.get_context("spawn"), _start_worker, (settings, threads, is_verbose())
+    )
     running: dict[Future[Result | str], Job] = {}
     broken = False
     try:
@@ -129,9 +132,10 @@ def _without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(settings: Settings, n_threads: int) -> None:
+def _start_worker(settings: Settings, n_threads: int, verbose: bool) -> None:
     global _settings
     _settings = settings
+    set_up_console(verbose)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # for Windows
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(n_threads)
