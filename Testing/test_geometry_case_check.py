@@ -12,11 +12,13 @@ from DeepDosePredictLib.app.sources import OPENKBP, CaseSource, read_case
 from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.geometry.body import find_body
 from DeepDosePredictLib.geometry.case_check import checked, orientation_doubts, reference_doubts
+from DeepDosePredictLib.geometry.clinical_case import check_ct
 from DeepDosePredictLib.geometry.ct_check import check_hounsfield
 from DeepDosePredictLib.geometry.site_check import body_doubts, field_of_view, site_doubts
 from DeepDosePredictLib.geometry.volume import Volume
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
 from DeepDosePredictLib.io.openkbp import write_dose
+from DeepDosePredictLib.patient.grid import Grid
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.patient.rois import mirrored_name
 from synthetic import ball, make_case, padded, write_openkbp
@@ -209,3 +211,10 @@ def test_a_given_reference_is_checked_instead_of_the_folders_own(tmp_path, case)
     source = CaseSource("pt", folder, OPENKBP)
     (note,) = source.read(dose=tmp_path / "half.csv").notes
     assert "of its 70 Gy" in note and source.read(dose=tmp_path / "whole.csv").notes == ()
+
+
+@pytest.mark.parametrize("spacing", [(19.0, 1.0, 1.0), (2.5, 0.0977, 0.0977)])
+def test_scans_with_voxels_that_no_ct_has_are_refused(spacing):
+    ct = Volume("scan.nrrd", np.zeros((4, 4, 4), np.int16), Grid.lps_aligned((4, 4, 4), spacing, (0, 0, 0)))
+    with pytest.raises(CaseError, match=r"scan.nrrd: voxels of .* mm are none of a planning CT"):
+        check_ct(ct)

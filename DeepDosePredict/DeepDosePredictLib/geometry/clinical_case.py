@@ -24,6 +24,8 @@ from .volume import Volume
 
 AIR_HU, NO_CT, HU_LIMITS = -1000, -30000, (-1024, 32767)
 COVERED = 0.5
+STEP_MM = (0.15, 12.0)
+"""What the voxels of a planning CT measure along each axis, with room on both sides."""
 
 
 def clinical_case(
@@ -90,6 +92,11 @@ def check_ct(ct: Volume) -> None:
     """CaseError if a volume cannot be a CT."""
     if ct.array.ndim != 3 or min(ct.grid.shape) < 2:
         raise CaseError(f"{ct.name}: this is no 3D volume of one value per voxel; choose the CT")
+    if not all(STEP_MM[0] <= step <= STEP_MM[1] for step in ct.grid.spacing):
+        spacing = " x ".join(f"{step:.4g}" for step in ct.grid.spacing)
+        raise CaseError(
+            f"{ct.name}: voxels of {spacing} mm are none of a planning CT; check its spacing and its unit (mm)"
+        )
     if ct.array.dtype.kind == "f" and not np.isfinite(ct.array).all():
         raise CaseError(
             f"{ct.name}: the CT has NaN or infinite values; fill them (for instance with -1000) and try again"
