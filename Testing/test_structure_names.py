@@ -348,9 +348,10 @@ def test_a_roles_file_that_cannot_be_is_named(tmp_path, content):
 
 
 def test_roles_from_a_script_are_checked():
-    names = {"s1": "PTV_7000", "s2": "Larynx", "s3": "twin", "s4": "twin"}
+    names = {"s1": "PTV_7000", "s2": "Larynx", "s3": "twin", "s4": "twin", "s5": "a", "s6": "s5"}
     answers = check_answers({"PTV70": "PTV_7000", "Larynx": ["s2"], "Mandible": None, "not_targets": ["s3"]}, names)
     assert answers.roles == {"PTV70": ("s1",), "Larynx": ("s2",), "Mandible": ()} and answers.not_targets == ("s3",)
+    assert check_answers({"PTV_70": "s1", "PTV70.0": "a"}, names).roles == {"PTV70": ("s1", "s5")}
     for given_roles, problem in (
         ({"Liver": "s2"}, "no role"),
         ({"Larynx": "liver"}, "no segment named 'liver'"),
@@ -358,6 +359,7 @@ def test_roles_from_a_script_are_checked():
         ({"Larynx": "twin"}, "several segments"),
         ({"Larynx": "s2", "Mandible": "Larynx"}, "given for two roles"),
         ({"PTV70": "s1", "not_targets": "s1"}, "given for two roles"),
+        ({"PTV70": "s5"}, "several segments named 's5'"),
     ):
         with pytest.raises(DeepDoseError, match=problem):
             check_answers(given_roles, names)

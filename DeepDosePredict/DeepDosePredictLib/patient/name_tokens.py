@@ -50,10 +50,12 @@ class EitherNumber:
 Token = Word | Number | EitherNumber | Date | Sign
 
 SEPARATORS = (" ", "_", ".", ",", ":", ";", "(", ")", "[", "]", "{", "}", "/", "'", '"', "-")
-"""Signs between the words of a name; words of a phrase may have the first three or a hyphen between them."""
+"""Signs between the words of a name."""
 _JOINTS = (" ", "_", ".", "-")
+"""Signs that may stand between the words of a phrase."""
 _LONGEST_PHRASE, _LONGEST_RUN, _MOST_PARTS = 4, 40, 4
-_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
+
+_FRACTIONS = ("#", "fx", "frx", "fr", "fractions", "fraction", "frac", "f")
 _UNITS = {
     "cgy": "cgy",
     "gy": "gy",
@@ -63,34 +65,33 @@ _UNITS = {
     "cc": "%",
     "ml": "%",
     "%": "%",
-    "#": "fx",
-    "fx": "fx",
-    "fr": "fx",
-    "frx": "fx",
-    "frac": "fx",
-    "fractions": "fx",
-    "fraction": "fx",
-    "f": "fx",
-}
+} | dict.fromkeys(_FRACTIONS, "fx")
+_DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
+_DATE = rf"""(?<!\d)(?:
+    {_DAY}(?P<sign_of_date>[./_-]){_DAY}(?P=sign_of_date)(?:(?:19|20)\d\d|[12]\d)
+    | {_YEAR}[./_-]?{_MONTH}[./_-]?{_DAY}
+    | {_YEAR}
+    )(?![\d.,]|\s?c?gy)"""
 _DECIMAL = r"\d+(?:[.,]\d{1,2}(?!\d)|(?<=\d)p\d{1,2}(?!\d))?"
 _SCAN = re.compile(
-    rf"""(?P<date>(?<!\d)(?:{_DAY}(?P<s>[./_-]){_DAY}(?P=s)(?:(?:19|20)\d\d|[12]\d)|{_YEAR}[./_-]?{_MONTH}[./_-]?{_DAY}|{_YEAR})(?![\d.,]|\s?c?gy))
+    rf"""(?P<date>{_DATE})
     | (?P<number>{_DECIMAL})(?:[\s_]?(?P<unit>{"|".join(map(re.escape, _UNITS))})(?![a-z]))?
     | (?P<run>[^\W\d_]+)
     | (?P<space>\s+)
     | (?P<sign>.)""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
+_PRODUCT = re.compile(rf"({_DECIMAL})\s?(?:gy)?\s?[x*]\s?({_DECIMAL})(?:\s?gy)?(?![a-z\d])", re.IGNORECASE)
+"""Fractions and their dose, in either order."""
+_PRODUCTS_GY = (20.0, 90.0)
+_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+")
+
 _PTV = "ptv"
 _SHORT = (WordKind.SITE, WordKind.HIGH, WordKind.MID, WordKind.LOW)
-_PRODUCT = re.compile(
-    rf"({_DECIMAL})\s?(?:gy)?\s?[x*]\s?({_DECIMAL})(?:\s?gy)?(?![a-z\d])", re.IGNORECASE
-)  # fractions and their dose, in either order
+"""Short words that a target's name may carry, as in PTVn."""
 _TARGETS = (WordKind.PTV, WordKind.TUMOUR, WordKind.TARGET)
 _CARRIERS = (*_TARGETS, WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.HELP, WordKind.DERIVED)
 """Words that others may be written together with."""
-_CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+")
-_PRODUCTS_GY = (20.0, 90.0)
 
 
 def tokens_of(name: str) -> tuple[Token, ...]:

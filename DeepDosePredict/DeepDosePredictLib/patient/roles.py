@@ -73,12 +73,19 @@ def check_answers(given: Mapping[str, Any], names: Mapping[str, str]) -> Answers
         missing |= {text: role for text in _texts(value) if text in may_miss}
         present = [text for text in _texts(value) if text not in may_miss]
         if present or not _texts(value):
-            roles[role] = tuple(_segment(text, names, role) for text in present)
+            same = _standard(role)
+            roles[same] = (*roles.get(same, ()), *(_segment(text, names, role) for text in present))
     used = [segment for segments in roles.values() for segment in segments]
     if twice := sorted({names[segment] for segment in used if used.count(segment) > 1}):
         raise DeepDoseError(f"{', '.join(twice)}: given for two roles; each structure can have only one")
     not_targets = roles.pop(NOT_TARGETS, ())
     return Answers(roles, not_targets, missing)
+
+
+def _standard(role: str) -> str:
+    """One name for one role: PTV_70 and PTV70.0 are PTV70."""
+    level = prescription(role)
+    return role if level is None else f"PTV{level:g}"
 
 
 def assign(
@@ -99,10 +106,10 @@ def assign(
     if not names:
         raise DeepDoseError(f"{where}: it has no segments; contour the PTVs and organs first")
     answers = check_answers(given or {}, names)
-    uses = _with_answers(decisions(names, _about_others(evidence or Evidence(), answers)), answers, names)
-    if questions := _questions(uses, names, answers):
+    uses = _with_answers(decisions(names, _about_others(evidence or Evidence(), answers)), answers)
+    if questions := _questions(uses, names):
         raise DeepDoseError(f"{where}: {questions}")
-    if not any(is_target(role) for _, decision in uses.items() for role in _taken(decision)):
+    if not any(is_target(role) for decision in uses.values() for role in _taken(decision)):
         raise DeepDoseError(
             f"{where}: no segment is a PTV by its name; give the PTVs with their prescriptions, for instance"
             f" roles={json.dumps({'PTV70': next(iter(names.values()))}, ensure_ascii=False)}; there are"
@@ -123,7 +130,7 @@ def _about_others(evidence: Evidence, answers: Answers) -> Evidence:
     return replace(evidence, dose_level=lambda s: None if s in answered else evidence.dose_level(s))
 
 
-def _with_answers(found: Mapping[str, Decision], answers: Answers, names: Mapping[str, str]) -> dict[str, Decision]:
+def _with_answers(found: Mapping[str, Decision], answers: Answers) -> dict[str, Decision]:
     decided = dict(found)
     given = {segment: role for role, segments in answers.roles.items() for segment in segments}
     for segment, decision in found.items():
@@ -134,11 +141,11 @@ def _with_answers(found: Mapping[str, Decision], answers: Answers, names: Mappin
         elif segment in answers.not_targets:
             decided[segment] = Decision(Outcome.OTHER, source=BY_USER, note="no target, says the user")
         else:
-            decided[segment] = _beside_answers(decision, names[segment], answers)
+            decided[segment] = _beside_answers(decision, answers)
     return decided
 
 
-def _beside_answers(decision: Decision, name: str, answers: Answers) -> Decision:
+def _beside_answers(decision: Decision, answers: Answers) -> Decision:
     """What becomes of a contour of which the user said nothing, beside what the user said of its role."""
     if decision.outcome is Outcome.TARGET:
         role = decision.roles[0]
@@ -159,7 +166,7 @@ def _taken(decision: Decision) -> tuple[str, ...]:
     return decision.roles if decision.outcome in (Outcome.TARGET, Outcome.ORGAN) else ()
 
 
-def _questions(uses: Mapping[str, Decision], names: Mapping[str, str], answers: Answers) -> str:
+def _questions(uses: Mapping[str, Decision], names: Mapping[str, str]) -> str:
     """What must be answered first, in words; "" if nothing."""
     asked = {segment: one for segment, one in uses.items() if one.outcome is Outcome.POSSIBLE_TARGET}
     if asked:
@@ -191,9 +198,7 @@ def _use(segment: str, name: str, decision: Decision, all_taken: set[str]) -> Co
 
 
 def _segment(text: str, names: Mapping[str, str], role: str) -> str:
-    if text in names:
-        return text
-    found = [segment for segment, name in names.items() if name == text]
+    found = [segment for segment, name in names.items() if text in (segment, name)]
     if len(found) != 1:
         problem = "there are several segments" if found else "there is no segment"
         raise DeepDoseError(f"{role}: {problem} named {text!r}; the segments are {', '.join(names.values()) or 'none'}")

@@ -99,7 +99,7 @@ def decisions(names: Mapping[str, str], evidence: Evidence | None = None) -> dic
     readings = {segment: read_name(name, site) for segment, name in names.items()}
     found = {segment: _decision(segment, reading, evidence) for segment, reading in readings.items()}
     for segment, name in names.items():
-        if site.meaning(name):
+        if site.meaning(name) and found[segment].source == BY_NAME:
             found[segment] = replace(found[segment], source=BY_SITE)
     _ask_about_other_days(found, readings)
     _ask_for_missing_levels(found, _levels_of_others(readings, evidence))
