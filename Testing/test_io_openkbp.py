@@ -67,7 +67,7 @@ def test_written_dose_reads_back(tmp_path):
 
 def test_missing_and_empty_structures_are_not_contoured(patient):
     (patient / "PTV63.csv").unlink()
-    (patient / "Mandible.csv").write_text("")
+    (patient / "Mandible.csv").write_text(",data\n")
     case = read_openkbp(patient)
     assert not case.rois["PTV63"].any() and not case.rois["Mandible"].any()
 
@@ -78,6 +78,14 @@ def append(text):
 
 def rewrite(text):
     return lambda path: path.write_text(text)
+
+
+def replace(old, new):
+    return lambda path: path.write_text(path.read_text().replace(old, new))
+
+
+def without_header(path):
+    path.write_text(path.read_text().partition("\n")[2])
 
 
 MALFORMED = {
@@ -95,7 +103,18 @@ MALFORMED = {
     "column missing": ("ct.csv", append("7\n"), r"ct\.csv: not a readable OpenKBP table"),
     "text": ("ct.csv", append("a,b\n"), r"ct\.csv: not a readable OpenKBP table"),
     "bytes": ("dose.csv", lambda path: path.write_bytes(b",data\n\xff\xfe\x00"), r"dose\.csv: not a readable"),
-    "empty dose": ("dose.csv", rewrite(""), r"dose\.csv: no values"),
+    "empty dose": ("dose.csv", rewrite(",data\n"), r"dose\.csv: no values"),
+    "empty structure file": ("PTV63.csv", rewrite(""), r"PTV63\.csv: not a readable .* begins with ''"),
+    "no header in a structure": ("PTV70.csv", without_header, r"PTV70\.csv: not a readable .* begins with '\d+,'"),
+    "no header in the CT": ("ct.csv", without_header, r"ct\.csv: not a readable .* begins with '\d+,\d+.0'"),
+    "semicolons": ("PTV63.csv", replace(",", ";"), r"PTV63\.csv: not a readable .* begins with ';data'"),
+    "tabs": ("dose.csv", replace(",", "\t"), r"dose\.csv: not a readable .* begins with '.tdata'"),
+    "all in one line": ("PTV56.csv", replace("\n", " "), r"PTV56\.csv: not a readable .* begins with ',data "),
+    "semicolons below the header": ("PTV56.csv", append("7;\n"), r"PTV56\.csv: not a readable"),
+    "three columns": ("dose.csv", append("7,1.0,2.0\n"), r"dose\.csv: not a readable"),
+    "decimal comma in a dose": ("dose.csv", append("7,1,5\n"), r"dose\.csv: not a readable"),
+    "a structure with zeros": ("PTV70.csv", rewrite(",data\n5,1\n6,0\n"), r"PTV70\.csv: it has values other than 1"),
+    "decimal comma in a spacing": ("voxel_dimensions.csv", rewrite("3,9\n3,9\n2,5\n"), r"2 columns instead of 1"),
     "negative dose": ("dose.csv", append("0,-0.5\n"), r"dose\.csv: the dose has negative values"),
     "dose in cGy": ("dose.csv", append("0,7000\n"), r"dose\.csv: the dose reaches 7000"),
     "HU instead of HU + 1000": ("ct.csv", append("0,-950\n"), r"ct\.csv: values run from -950"),
@@ -116,9 +135,29 @@ def test_malformed_input_is_named(patient, kind):
         read_openkbp(patient)
 
 
+def test_structures_with_ones_are_read(patient):
+    case = read_openkbp(patient)
+    replace(",\n", ",1.0\n")(patient / "PTV70.csv")
+    np.testing.assert_array_equal(read_openkbp(patient).rois["PTV70"], case.rois["PTV70"])
+
+
+@pytest.mark.parametrize("name", ["PTV66.csv", "PTV_70.csv", "PTV60.CSV", "larynx.csv", "Boost 70.csv"])
+def test_a_structure_in_a_file_of_another_name_is_not_passed_over(patient, name):
+    shutil.copy(patient / "PTV70.csv", patient / name)
+    with pytest.raises(CaseError, match=rf"{name}: this may be a structure"):
+        read_openkbp(patient)
+
+
+def test_files_that_are_not_read_are_named(patient):
+    assert read_openkbp(patient).notes == ()
+    for name in ("GTV.csv", "notes \x1b[31m.csv", "readme.txt"):
+        (patient / name).touch()
+    assert read_openkbp(patient).notes == ("not read, as OpenKBP knows no such file: GTV.csv, notes  [31m.csv",)
+
+
 def test_empty_targets(patient):
     for level in (56, 63, 70):
-        (patient / f"PTV{level}.csv").write_text("")
+        (patient / f"PTV{level}.csv").write_text(",data\n")
     with pytest.raises(CaseError, match="pt_1: no PTV has any voxel"):
         read_openkbp(patient)
 

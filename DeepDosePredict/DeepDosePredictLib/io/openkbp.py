@@ -6,15 +6,18 @@ Axes of the files are [a0 to Posterior, a1 to Left, a2 to Inferior], voxels inde
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import CaseError
+from ..errors import CaseError, printable
 from ..geometry.case_check import checked
 from ..patient.case import GRID, Case, check_dose, check_spacing, folder_name
+from ..patient.outcome import Outcome
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK, ROIS
+from ..patient.structure_names import read_name
 from .atomic import atomic_write
 
 FILES = tuple(f"{name}.csv" for name in ("ct", DOSE_MASK, "voxel_dimensions", "dose", *ROIS))
@@ -60,12 +63,13 @@ def read_openkbp(folder: str | Path, own_dose: bool = True) -> Case:
         dose_mask=read_dose_mask(folder),
         spacing=read_spacing(folder),
         dose=read_dose(dose_path).astype(np.float32) if own_dose and dose_path.exists() else None,
+        notes=tuple(_left_out(folder)),
     )
     return checked(case)
 
 
 def read_rois(folder: Path) -> RoiMask:
-    """All OpenKBP structures of a patient; a file that is missing or empty is a structure that was not contoured."""
+    """All OpenKBP structures of a patient; one without a file, or without voxels in it, was not contoured."""
     masks = {}
     for roi in ROIS:
         path = folder / f"{roi}.csv"
@@ -85,7 +89,7 @@ def read_dose_mask(folder: Path) -> np.ndarray:
 def read_spacing(folder: Path) -> tuple[float, float, float]:
     """(k, j, i) spacing in mm."""
     path = folder / "voxel_dimensions.csv"
-    a0, a1, a2 = check_spacing(_load(path, skiprows=0, columns=1).ravel(), str(path))
+    a0, a1, a2 = check_spacing(_table(_lines(path), 1, path).ravel(), str(path))
     return a2, a0, a1
 
 
@@ -115,45 +119,90 @@ def _require_folder(folder: Path) -> None:
             )
 
 
-def _load(path: Path, *, skiprows: int, columns: int) -> np.ndarray:
+def _left_out(folder: Path) -> list[str]:
+    """Tables that no patient has, in words; CaseError for one that may be a target."""
+    names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() == ".csv" and path.name not in FILES)
+    known = {name.lower(): name for name in FILES}
+    left_out = []
+    for name in names:
+        path, meant = folder / name, folder / known.get(name.lower(), "")
+        if meant.is_file() and path.samefile(meant):  # where file names know no case
+            continue
+        if meant != folder or read_name(path.stem).outcome in (Outcome.TARGET, Outcome.POSSIBLE_TARGET):
+            raise CaseError(
+                f"{path}: this may be a structure, but an OpenKBP patient's are {', '.join(ROIS)}, each in a file of"
+                " exactly this name with .csv; rename it, or move it elsewhere"
+            )
+        left_out.append(printable(name))
+    return [f"not read, as OpenKBP knows no such file: {', '.join(left_out)}"] if left_out else []
+
+
+def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise CaseError(f"{path}: no such file")
     if path.stat().st_size > MAX_BYTES:
         raise CaseError(f"{path}: too large for an OpenKBP table")
     try:
-        with path.open(encoding="ascii") as file:
-            lines = file.readlines()[skiprows:]
-        if not lines:
-            return np.empty((0, columns))
-        return np.loadtxt(lines, delimiter=",", usecols=range(columns), ndmin=2, comments=None)
-    except (ValueError, UnicodeDecodeError) as error:
+        return path.read_text(encoding="ascii").splitlines()
+    except UnicodeDecodeError as error:
         raise CaseError(f"{path}: not a readable OpenKBP table ({error})") from error
 
 
-def _read_index(path: Path, columns: int) -> np.ndarray:
-    table = _load(path, skiprows=1, columns=columns)
-    index = table[:, 0]
+def _table(lines: list[str], columns: int, path: Path) -> np.ndarray:
+    """(rows, columns) float64; CaseError if any row has more or fewer numbers."""
+    if not lines:
+        return np.empty((0, columns))
+    try:
+        table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
+    except ValueError as error:
+        raise CaseError(f"{path}: not a readable OpenKBP table ({error})") from error
+    if table.shape[1] != columns:
+        raise CaseError(f"{path}: not a readable OpenKBP table ({table.shape[1]} columns instead of {columns})")
+    return table
+
+
+def _rows(path: Path) -> list[str]:
+    """Lines below the header; CaseError without one: the first voxel would be taken for it."""
+    lines = _lines(path)
+    header = [word.strip() for word in lines[0].split(",")] if lines else []
+    if len(header) != 2 or any(re.match(r"[-+.]?\d", word) for word in header):
+        raise CaseError(
+            f"{path}: not a readable OpenKBP table (it begins with {''.join(lines[:1])[:40]!r}, not with a header of"
+            " two columns: ,data)"
+        )
+    return lines[1:]
+
+
+def _indices(index: np.ndarray, path: Path) -> np.ndarray:
     if not (np.isfinite(index).all() and (index == np.rint(index)).all()):
         raise CaseError(f"{path}: a voxel index is not a whole number")
     if index.size and (index.min() < 0 or index.max() >= N_VOXELS):
         raise CaseError(f"{path}: a voxel index lies outside 0 to {N_VOXELS - 1}, those of a 128x128x128 grid")
     if np.unique(index).size != index.size:
         raise CaseError(f"{path}: a voxel index occurs twice")
-    return table
+    return index.astype(np.int64)
 
 
 def _read_mask(path: Path) -> np.ndarray:
+    """(K, J, I) bool of a list of voxels, without values or with 1."""
+    rows = _rows(path)
+    if all(row.endswith(",") for row in rows):
+        table = _table([row[:-1] for row in rows], 1, path)
+    else:
+        table = _table(rows, 2, path)
+        if (table[:, 1] != 1).any():
+            raise CaseError(f"{path}: it has values other than 1; a structure is a list of voxels without values")
     flat = np.zeros(N_VOXELS, bool)
-    flat[_read_index(path, 1)[:, 0].astype(np.int64)] = True
+    flat[_indices(table[:, 0], path)] = True
     return np.ascontiguousarray(to_case_axes(flat.reshape(GRID)))
 
 
 def _read_values(path: Path) -> np.ndarray:
-    table = _read_index(path, 2)
+    table = _table(_rows(path), 2, path)
     if not table.size:
         raise CaseError(f"{path}: no values in the file")
     if not np.isfinite(table[:, 1]).all():
         raise CaseError(f"{path}: NaN or infinite values")
     flat = np.zeros(N_VOXELS)
-    flat[table[:, 0].astype(np.int64)] = table[:, 1]
+    flat[_indices(table[:, 0], path)] = table[:, 1]
     return flat.reshape(GRID)
