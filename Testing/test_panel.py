@@ -208,6 +208,7 @@ def test_predict_shows_results(panel, patient, session):
     assert panel.ui.resultsWidget.visible and not panel.ui.noResultsLabel.visible
     assert not panel.ui.outOfDateFrame.visible
     assert panel.ui.metricsTree.topLevelItemCount == 8
+    assert "samples at half the dose grid's spacing" in panel.ui.metricsTree.toolTip
     assert "Dose score" in panel.ui.scoresLabel.text and "DVH score" in panel.ui.scoresLabel.text
     assert "Larynx" in panel.ui.resultWarningsLabel.text
     assert panel.ui.differenceCheckBox.enabled

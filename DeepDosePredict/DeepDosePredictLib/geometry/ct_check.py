@@ -17,8 +17,8 @@ SOLID_HU = -500.0
 SOLID_SHARE = 0.3
 """The least part of the contoured voxels that is no air and no lung; measured 0.78 to 1."""
 SOFT_HU, USUAL_SOFT_HU = (-250.0, 450.0), (-60.0, 120.0)
-"""Where the commonest value of these may be, should only fat or bone be contoured, and where it usually is; measured -110
-(targets in fat) to 90."""
+"""Where the commonest value of these may be, should only fat or bone be contoured, and where it usually is; measured
+-110 (targets in fat) to 90."""
 BONE_HU, BONE_SHARE = 250.0, 0.005
 """The least part of what is dense in the slices of the contours that is bone; measured 0.03 to 0.18."""
 IMPOSSIBLE_HU, IMPOSSIBLE_SHARE = 8000.0, 0.001

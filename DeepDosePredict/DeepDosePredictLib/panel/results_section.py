@@ -31,6 +31,7 @@ class ResultsSection:
         self._parameters = self._ct = None
         self._out_of_date = WrappedLabel(ui.outOfDateLabel)
         self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
+        self._metrics_tip = ui.metricsTree.toolTip
         self._metrics = MetricsTree(ui.metricsTree, self._on_structure_selected, self._on_structure_checked)
         ui.doseWashCheckBox.connect("clicked(bool)", self._on_dose_wash)
         ui.differenceCheckBox.connect("clicked(bool)", self._on_difference)
@@ -69,6 +70,8 @@ class ResultsSection:
             return
         table, chart = results.metricsTableNode, results.chartNode
         rows = comparison.comparisonRows(table) if table is not None else []
+        method = comparison.provenanceOf(table).get("Method", "") if table is not None else ""
+        ui.metricsTree.toolTip = f"{self._metrics_tip}\n{method}".strip()
         self._metrics.show(rows, charts.structuresOf(chart) if chart is not None else {})
         ui.differenceCheckBox.enabled = results.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
