@@ -367,14 +367,19 @@ def test_prescriptions_come_from_name_plan_and_dose_in_this_order(patient):
     case = read_case(patient)
     assert sources(case) == {"PTV_High": ("PTV70", "reference dose"), "PTV_5600": ("PTV56", "name")}
     assert any("PTV_High" in note and "70 Gy" in note and "confirm" in note for note in case.notes)
-    prescribe(patient / "plan.dcm", ("1", 66.0, ""), ("2", 54.0, ""), ("3", None, "CALC POINT"))
+    prescribe(patient / "plan.dcm", ("1", 68.0, ""), ("2", 54.0, ""), ("3", None, "CALC POINT"))
     case = read_case(patient)
-    assert sources(case) == {"PTV_High": ("PTV66", "RTPLAN dose reference"), "PTV_5600": ("PTV56", "name")}
+    assert sources(case) == {"PTV_High": ("PTV68", "RTPLAN dose reference"), "PTV_5600": ("PTV56", "name")}
     assert any("prescribes 54 Gy" in note and "PTV_5600" in note for note in case.notes)
     prescribe(patient / "plan.dcm", ("", 69.96, "PTV high"))
     assert sources(read_case(patient))["PTV_High"] == ("PTV69.96", "RTPLAN dose reference")
     case = read_case(patient, {"PTV68": "PTV_High"})
     assert sources(case)["PTV_High"] == ("PTV68", "user")
+    prescribe(patient / "plan.dcm", ("1", 50.0, ""))  # the first of two phases
+    with pytest.raises(
+        CaseError, match="PTV_High: the RTPLAN prescribes 50 Gy to it, the reference dose suggests 70 Gy"
+    ):
+        read_case(patient)
 
 
 def test_a_dose_that_fits_no_prescription_tells_none(patient):

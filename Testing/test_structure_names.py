@@ -256,6 +256,30 @@ def test_evidence_beside_names():
         assign(names, None, "study", Evidence(planned={"2": 56.0, "5": 54.0}))
 
 
+@pytest.mark.parametrize(
+    ("name", "planned", "of_dose", "expected"),
+    [
+        ("PTV_High", 66.0, None, "PTV66"),
+        ("PTV_High", 66.0, 66.0, "PTV66"),
+        ("PTV_High", 50.0, 70.0, "ask PTV50"),
+        ("PTV70 new", 70.0, None, "PTV70"),
+        ("PTV70 new", 50.0, None, "ask PTV50"),
+        ("PTV60/54", 54.0, None, "PTV54"),
+        ("PTV70", 50.0, None, "PTV70"),
+        ("Region", 54.0, None, "ask PTV54"),
+        ("PTV54_opt", 54.0, None, "ask PTV54"),
+        ("PTV_Low", None, 54.0, "PTV54"),
+        ("PTV60/54", None, 54.0, "PTV54"),
+        ("PTV60/54", None, 70.0, "ask PTV60"),
+        ("PTV54 new", None, 54.0, "ask PTV54"),
+        ("Larynx", None, 70.0, "Larynx"),
+    ],
+)
+def test_plan_and_dose_settle_what_a_name_leaves_open(name, planned, of_dose, expected):
+    evidence = Evidence(planned={} if planned is None else {"1": planned}, dose_level=lambda segment: of_dose)
+    assert words(decisions({"1": name}, evidence)["1"]) == expected
+
+
 def test_the_account_survives_json_and_prints_every_contour():
     account = assign({**NAMES, "7": "PTV70_opt"}, {"PTV66": "boost", "Mandible": None}, "study")
     assert Assignment.from_json(json.loads(json.dumps(account.to_json()))) == account

@@ -15,13 +15,14 @@ from .organ_names import read_organ
 from .outcome import NameReading, Outcome
 from .rois import DOSE_MASK, EXTERNAL, OARS, target_prescription
 from .site_names import SiteNames, read_site_names
-from .stated_levels import stated_levels
+from .stated_levels import SURE_GY, stated_levels
 from .target_names import read_possible_target, read_target
-from .vocabulary import vocabulary
+from .vocabulary import Word, vocabulary
 
 BY_NAME, BY_USER, BY_SITE, BY_TYPE = "name", "user", "site's names", "RT ROI interpreted type"
 BY_PLAN, BY_DOSE = "RTPLAN dose reference", "reference dose"
 NOT_FOR_TARGETS = ("AVOIDANCE", "CONTROL", "BOLUS", "SUPPORT", "DOSE_REGION")
+_TARGETS = (Outcome.TARGET, Outcome.POSSIBLE_TARGET)
 _RANKED_GY = {"high": 70.0, "mid": 63.0, "low": 56.0}
 
 
@@ -125,7 +126,7 @@ def tg263_name(role: str) -> str:
 
 def suggested_level(levels: Iterable[float], name: str) -> float:
     """Prescription to offer for a target: what its name may state, else by its rank, else the highest."""
-    ranks = (token.kind.value for token in tokens_of(name) if hasattr(token, "kind"))
+    ranks = (token.kind.value for token in tokens_of(name) if isinstance(token, Word))
     ranked = (_RANKED_GY[rank] for rank in ranks if rank in _RANKED_GY)
     return next(iter(levels), None) or next(ranked, _RANKED_GY["high"])
 
@@ -137,16 +138,35 @@ def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decisio
         if kind in NOT_FOR_TARGETS:
             return Decision(Outcome.POSSIBLE_TARGET, targets, note=f"a target by its name, but of type {kind}")
         note, level = "", reading.levels[0]
-        if planned is not None and abs(planned - level) > 0.01 * planned:
+        if planned is not None and not _same_dose(planned, level):
             note = f"the RTPLAN prescribes {planned:g} Gy to it, its name states {level:g} Gy, which was taken"
         return Decision(Outcome.TARGET, targets, note=note)
     if reading.outcome is Outcome.POSSIBLE_TARGET and planned is not None:
-        return Decision(Outcome.TARGET, (f"PTV{planned:g}",), BY_PLAN)
+        return _planned_target(reading, planned, evidence.dose_level(segment))
     if reading.outcome is Outcome.POSSIBLE_TARGET:
         return _open_target(segment, reading, targets, evidence)
     if kind == "PTV" and reading.outcome is not Outcome.HELP:
         return Decision(Outcome.POSSIBLE_TARGET, source=BY_TYPE, note="of type PTV, but its name does not say so")
     return Decision(reading.outcome, reading.roles, note=reading.note)
+
+
+def _planned_target(reading: NameReading, planned: float, of_dose: float | None) -> Decision:
+    """A target of which the RTPLAN states a prescription: the whole one, unless name or reference dose say otherwise."""
+    role = (f"PTV{planned:g}",)
+    if reading.levels and not any(_same_dose(planned, level) for level in reading.levels):
+        stated = ", ".join(f"{level:g}" for level in reading.levels)
+        note = f"the RTPLAN prescribes {planned:g} Gy to it, its name states {stated} Gy"
+        return Decision(Outcome.POSSIBLE_TARGET, role, BY_PLAN, note)
+    if of_dose is not None and not _same_dose(planned, of_dose, 0.05):
+        note = f"the RTPLAN prescribes {planned:g} Gy to it, the reference dose suggests {of_dose:g} Gy"
+        return Decision(Outcome.POSSIBLE_TARGET, role, BY_PLAN, note)
+    low = planned < SURE_GY[0]
+    note = "the RTPLAN's prescription, which was taken, may be that of one phase: confirm it" if low else ""
+    return Decision(Outcome.TARGET, role, BY_PLAN, note)
+
+
+def _same_dose(one: float, other: float, apart: float = 0.01) -> bool:
+    return abs(one - other) <= apart * max(one, other)
 
 
 def _open_target(segment: str, reading: NameReading, targets: tuple[str, ...], evidence: Evidence) -> Decision:
@@ -204,9 +224,6 @@ def _take_external_by_type(found: dict[str, Decision], evidence: Evidence) -> No
     named = any(EXTERNAL in one.roles and one.outcome is Outcome.ORGAN for one in found.values())
     if len(bodies) == 1 and not named and found[bodies[0]].outcome not in _TARGETS:
         found[bodies[0]] = Decision(Outcome.ORGAN, (EXTERNAL,), BY_TYPE)
-
-
-_TARGETS = (Outcome.TARGET, Outcome.POSSIBLE_TARGET)
 
 
 def _organ_match(role: str, found: Mapping[str, Decision], names: Mapping[str, str]) -> Match:
