@@ -1,5 +1,6 @@
 import contextlib
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -411,6 +412,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if result.doseNode.GetScene() is None:
                 raise
             self.showStatus(_("Cancelled; the DVHs are the built-in ones."))
+        except Exception as error:
+            logging.exception("SlicerRT's DVHs")
+            self.showStatus(_("SlicerRT's DVHs failed ({error}); the built-in ones are shown.").format(error=error))
 
     def onProgress(self, fraction, text):
         self.ui.progressBar.value = round(100 * fraction)

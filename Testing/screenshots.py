@@ -24,7 +24,7 @@ from qt_standins.pythonqt import unwrap
 
 from vtk.util.numpy_support import vtk_to_numpy  # isort: skip
 
-WINDOW = (1600, 900)
+WINDOW = (1280, 800)
 
 
 def main(folder: Path) -> None:

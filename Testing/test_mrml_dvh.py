@@ -238,7 +238,7 @@ def test_chart(patient):
         patient.segmentation.GetSegmentation().GetSegment(name).SetColor(*color)
     chart = dvhChart(patient.dvhs(), "Run")
     assert (chart.GetTitle(), chart.GetXAxisTitle(), chart.GetYAxisTitle()) == (
-        "Dose Volume Histogram: reference solid, predicted dashed",
+        "DVH: reference solid, predicted dashed",
         "Dose [Gy]",
         "Fractional volume [%]",
     )

@@ -107,8 +107,10 @@ def test_no_picture_mixes_patients(panel, session, patient, second):
 def test_a_volume_shown_by_another_module_pushes_the_other_patients_dose_out(panel, session, patient, second):
     predict(panel)
     session.leave()
+    later = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")  # a layout with more views
+    slicer.util.setSliceViewerLayers(foreground=panel.results.results.doseNode)
     slicer.util.setSliceViewerLayers(background=second.ct)
-    assert session.layout.layers() == {(second.ct, None)}
+    assert session.layout.layers() == {(second.ct, None)} and later.GetForegroundVolumeID() is None
 
 
 def test_a_registered_image_of_the_same_patient_may_lie_under_the_dose(panel, session, scene, patient):

@@ -259,6 +259,13 @@ def test_cancelling_slicerrt_keeps_the_prediction(panel, session, slicer_rt, mon
     assert "own DVH" in method(panel) and panel.ui.resultsWidget.visible and not panel.ui.outOfDateFrame.visible
 
 
+def test_a_failure_of_slicerrt_keeps_the_prediction(panel, session, slicer_rt, monkeypatch):
+    monkeypatch.setattr(slicer_rt, "ComputeDvh", lambda node: 1 / 0)
+    predict(panel)
+    assert "division by zero" in panel.ui.statusLabel.text and "built-in" in panel.ui.statusLabel.text
+    assert "own DVH" in method(panel) and panel.ui.exportButton.enabled
+
+
 # --- files
 
 

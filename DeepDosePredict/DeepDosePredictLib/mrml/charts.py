@@ -20,7 +20,7 @@ from .dvh_result import (
 from .slicerrt_dvh import markShown
 
 TITLE, X_AXIS, Y_AXIS = "Dose Volume Histogram", "Dose [Gy]", "Fractional volume [%]"
-TITLE_OF_TWO = "Dose Volume Histogram: {first} solid, {second} dashed"
+TITLE_OF_TWO = "DVH: {first} solid, {second} dashed"
 SHORT_LABELS = {"Reference": "ref", "Predicted": "pred"}
 LONGEST_NAME = 16
 """Characters of a structure's name in the legend, which must not cover the curves."""
@@ -30,7 +30,7 @@ RUN_REFERENCE = OWN_PREFIX + "dvhRun"
 # Legends longer than this get smaller letters, so that two doses of a dozen structures fit a chart of 400 pixels.
 LONG_LEGEND = 12
 # The dose axis goes on beyond the highest dose, so that the legend does not lie on the targets' curves.
-ROOM_FOR_LEGEND = 1.4
+ROOM_FOR_LEGEND = 1.5
 METRICS_REFERENCE = "dvhMetricsTableRef"
 PARAMETER_REFERENCE = OWN_PREFIX + "slicerRtParameterNode"
 
@@ -55,7 +55,7 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = N
     chart.SetTitle(TITLE if len(labels) < 2 else TITLE_OF_TWO.format(first=labels[0], second=labels[1]))
     chart.SetXAxisTitle(X_AXIS)
     chart.SetYAxisTitle(Y_AXIS)
-    chart.SetTitleFontSize(16)
+    chart.SetTitleFontSize(14)
     chart.SetAxisTitleFontSize(12)
     chart.SetAxisLabelFontSize(10)
     chart.SetLegendVisibility(True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 from slicer.util import VTKObservationMixin
-from vtk import vtkCommand
+from vtk import VTK_OBJECT, calldata_type, vtkCommand
 
 from .patients import Kinship, isOwn, kinship
 from .results import CT
@@ -39,6 +39,13 @@ class PatientGuard(VTKObservationMixin):
         super().__init__()
         for composite in _composites():
             self.addObserver(composite, vtkCommand.ModifiedEvent, self._onLayers)
+        self.addObserver(slicer.mrmlScene, slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded)
+
+    @calldata_type(VTK_OBJECT)
+    def _onNodeAdded(self, caller, event, node) -> None:
+        """A layout with more slice views."""
+        if node.IsA("vtkMRMLSliceCompositeNode"):
+            self.addObserver(node, vtkCommand.ModifiedEvent, self._onLayers)
 
     @staticmethod
     def _onLayers(composite, event) -> None:
