@@ -122,8 +122,8 @@ def _candidate(number: Number) -> _Candidate | None:
         return None
     if not number.text.isdigit():
         return _Candidate(value, value in USUAL_DECIMAL or value.is_integer() or int(value) not in USUAL_WHOLE)
-    if len(number.text) == 2:
-        return _Candidate(value, SURE_GY[0] <= value <= SURE_GY[1])
+    if len(number.text) == 2:  # 59 may be short for 59.4
+        return _Candidate(value, SURE_GY[0] <= value <= SURE_GY[1] and value in USUAL_WHOLE)
     if len(number.text) == 3:
         return _Candidate(value / 10, False) if value / 10 in USUAL_DECIMAL | USUAL_WHOLE else None
     if len(number.text) == 4:  # below 32 Gy it may be a day with a month
