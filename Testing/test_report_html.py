@@ -7,9 +7,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from DeepDosePredictLib.patient.assignment import Assignment, ContourUse
 from DeepDosePredictLib.report import DISCLAIMER, Pictures
+from DeepDosePredictLib.report import cohort as cohort_plots
 from DeepDosePredictLib.report.cohort import MIN_PATIENTS, Distribution, metrics, scores
 from DeepDosePredictLib.report.html import cohort_page, patient_page
 from DeepDosePredictLib.report.result import MetricValue, Result
@@ -124,10 +129,81 @@ def test_pages_load_nothing_from_elsewhere():
 def test_fences():
     values = np.array([1.0, 2, 3, 4, 5, 100])
     distribution = Distribution("x", tuple("abcdef"), values)
-    assert distribution.fences() == (2.25 - 1.5 * 2.5, 4.75 + 1.5 * 2.5)
+    assert distribution.fences() == (2.25 - 3 * 2.5, 4.75 + 3 * 2.5)
     assert [outlier.patient for outlier in distribution.outliers()] == ["f"]
+    assert replace(distribution, least=0.0).fences() == (0.0, 4.75 + 3 * 2.5), "no usual error is below zero"
     few = Distribution("x", tuple("abcd"), np.array([1.0, 1, 1, 100]))
     assert len(few.values) < MIN_PATIENTS and not few.outliers()
+
+
+def normal_cohort(n: int) -> list[Result]:
+    """Of patients of whom none stands out: differences are normally distributed, errors are skewed."""
+    random = np.random.default_rng(1)
+    structures = [f"OAR {number}" for number in range(12)]
+    cohort = []
+    for name in (f"HN_patient_{number:03d}" for number in range(n)):
+        values = [MetricValue(one, "mean", "Gy", 40.0, 40 + random.normal(0, 1.5)) for one in structures]
+        errors = np.exp(random.normal((0.9, 0.3), 0.3))
+        cohort.append(replace(result(name), metrics=tuple(values), dose_error=errors[0], dvh_error=errors[1]))
+    return cohort
+
+
+def test_few_of_a_usual_cohort_of_300_are_outliers():
+    results = normal_cohort(300)
+    found = [outlier for one in (*scores(results), *metrics(results)) for outlier in one.outliers()]
+    assert len({outlier.patient for outlier in found}) <= 6
+    assert all(outlier.low >= 0 for one in scores(results) for outlier in one.outliers())
+
+
+def test_the_list_of_outliers_ends():
+    results = normal_cohort(300)
+    odd = [replace(one, dose_error=20.0 + n) for n, one in enumerate(results[:30])]
+    page = cohort([*odd, *results[30:]])
+    table = page.words.partition("Outliers")[2].partition("Patients")[0]
+    assert table.count("usual") >= 20 and "and 1" in table and "more patients" in table
+
+
+def boxes_of(axes: Axes) -> list[Bbox]:
+    """Of the names in a plot."""
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    return [Text.get_window_extent(text) for text in axes.texts]  # without the leader
+
+
+def test_names_of_outliers_do_not_cover_one_another(monkeypatch):
+    """Not even of patients with nearly the same error."""
+    values = np.array([*np.linspace(1, 2, 90), *np.linspace(9, 9.1, 6), -7.0])
+    names = tuple(f"HN_patient_{n:03d}" for n in range(97))
+    drawn = []
+    monkeypatch.setattr(cohort_plots, "_svg", lambda figure: drawn.append(figure) or b"")
+    cohort_plots.draw_scores([Distribution("Dose error", names, values)])
+    cohort_plots.draw_metrics([Distribution(f"OAR {n} mean", names, values, f"OAR {n}") for n in range(8)], "Gy")
+    for figure in drawn:
+        axes = figure.axes[0]
+        boxes = boxes_of(axes)
+        assert len(boxes) >= 6
+        for n, one in enumerate(boxes):
+            assert not any(one.overlaps(other) for other in boxes[:n])
+            assert axes.bbox.x0 <= one.x0 and one.x1 <= axes.bbox.x1
+
+
+def test_large_differences_follow_the_prescription():
+    low = replace(
+        result(),
+        metrics=(
+            MetricValue("PTV14", "D95%", "Gy", 13.0, 11.3),
+            MetricValue("Larynx", "mean", "Gy", 2.0, 2.7),
+        ),
+    )
+    text = patient_page(low, Pictures(b"", b""), in_cohort=False)
+    assert '<span class="alarm-text">-1.7</span>' in text and '"alarm-text">+0.7' not in text
+    assert "more than 0.7 Gy" in text
+
+
+def test_long_names_are_no_headlines():
+    for length, kind in ((48, "<h1>"), (49, "<h1 class=long>")):
+        text = patient_page(result("x" * length), Pictures(b"", b""), in_cohort=False)
+        assert f"{kind}{'x' * length}</h1>" in text
 
 
 def test_differences_where_there_are_references():

@@ -244,3 +244,64 @@ def test_other_names_get_colours_of_their_own() -> None:
 
 def test_pyplot_knows_nothing_of_it() -> None:
     assert figure_of(make_case(), with_reference=False).canvas.manager is None
+
+
+def test_names_stay_different_when_shortened() -> None:
+    names = [f"Gland_Submandibular_Left_reduced_by_{n}mm_copy" for n in range(15)]
+    for length in (12, 16, 34):
+        short = page.short_names([*names, "PTV70"], length)
+        assert len({*short}) == 16 and max(map(len, short)) <= length and short[-1] == "PTV70"
+    assert page.short_names(["left lung", "left lung copy of the copy"], 12)[0] == "left lung"
+    assert len({*page.short_names(["one and the same name"] * 3, 12)}) == 3
+
+
+def test_long_names_keep_keys_apart() -> None:
+    names = [f"an extremely long name of gland {n}" for n in range(14)]
+    words = words_of(figure_of(make_case(dict.fromkeys(names, TARGET) | {"PTV70": TARGET})))
+    shown = [word for word in words if word.startswith("an e")]
+    assert len(shown) == 2 * 14 and len({*shown}) == 2 * 14  # in the key and, longer, in the table
+
+
+def test_what_no_font_can_write_is_no_empty_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert page.drawable("Müller Ω\t±") == "Müller Ω\t±"
+    monkeypatch.setattr(page, "_can_write", lambda character: character < "\u4e00")
+    figure = figure_of(make_case({"PTV70": TARGET, "腮腺": TARGET, "喉头": TARGET}, "王"))
+    words = words_of(figure)
+    assert "?" in words and {"??", "?? (3)"} <= {*words}
+    check_layout(figure)
+
+
+@pytest.mark.filterwarnings("error:Glyph")
+def test_chinese_names_where_a_font_has_them() -> None:
+    figure = figure_of(make_case({"PTV70": TARGET, "腮腺": TARGET}), warnings=["腮腺"])
+    check_layout(figure)
+    written = "腮腺" if page._can_write("腮") and page._can_write("腺") else "?" * 2
+    assert f"Warning: {written}" in words_of(figure)
+
+
+@pytest.mark.parametrize(
+    ("prescription", "limit", "words"), [(70, 3.0, "3 Gy"), (60, 3.0, "3 Gy"), (50, 2.5, "2.5 Gy"), (14, 0.7, "0.7 Gy")]
+)
+def test_what_is_large_depends_on_the_prescription(prescription: float, limit: float, words: str) -> None:
+    assert page.large_difference(prescription) == limit and page.large_words(limit).endswith(f"more than {words}")
+    for sign in (-1, 1):
+        assert not page.is_large(sign * (limit + 0.04), limit), "it is shown as the limit itself"
+        assert page.is_large(sign * (limit + 0.06), limit)
+
+
+def test_a_low_prescription_is_drawn_to_its_own_scale() -> None:
+    case = make_case({"PTV14": TARGET})
+    reference = (12.0 * case.dose_mask).astype(np.float32)
+    figure = report.make_figure(case, reference - 1.7 * case.dose_mask, reference=reference, model="m")
+    cells = [text for text in figure.texts if text.get_text() == "-1.7"]
+    assert len(cells) == 3 and {cell.get_weight() for cell in cells} == {"bold"}
+    assert planes_of(figure)[2].images[1].get_clim() == (-2, 2)
+    wash = planes_of(figure)[0].images[1]
+    assert wash.get_clim() == pytest.approx((0, 16)) and wash.cmap(2 / 16)[3] > 0.2, "seen from 2 Gy on, not from 5"
+
+
+@pytest.mark.parametrize(("spread", "limit"), [(0.2, 5), (5.1, 10), (40, 20)])
+def test_range_of_the_difference(spread: float, limit: float) -> None:
+    case = make_case()
+    row = planes.difference_row(case, np.full(SHAPE, spread), np.zeros(SHAPE))
+    assert row.limits == (-limit, limit)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
-from itertools import cycle
 from operator import attrgetter
 from typing import Literal
 
@@ -15,18 +14,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..patient.rois import prescription
-from .page import ALARM, FAINT, INK, shorten, structure_colours
+from .page import ALARM, FAINT, INK, fonts, short_names, structure_colours
 from .result import Result
 
 MIN_PATIENTS = 5
 """With fewer, quartiles say nothing about who falls out."""
-MAX_NAMED = 6  # outliers named in a plot; the table names all
+FENCE = 3.0
+"""Interquartile ranges beyond the quartiles. With the usual 1.5 a normal distribution has one outlier among 140 values:
+of a large cohort with many metrics nearly every patient would be one."""
+MAX_NAMED = 6  # outliers named in a plot
 MAX_METRICS = 60  # rows of the plot of metrics; the commonest structures stay
 
 
 @dataclass(frozen=True)
 class Outlier:
-    """A patient's value outside `low` to `high`, 1.5 interquartile ranges beyond the quartiles of the cohort, in Gy."""
+    """A patient's value in Gy outside `low` to `high`, see `Distribution.fences`."""
 
     patient: str
     what: str
@@ -37,19 +39,20 @@ class Outlier:
 
 @dataclass(frozen=True)
 class Distribution:
-    """One quantity over the patients that have it, in Gy."""
+    """One quantity over the patients that have it, in Gy; `least` is what it cannot be below."""
 
     what: str
     patients: tuple[str, ...]
     values: np.ndarray
     structure: str = ""
+    least: float = -np.inf
 
     def fences(self) -> tuple[float, float]:
-        """1.5 interquartile ranges beyond the quartiles; infinite with too few patients."""
+        """FENCE interquartile ranges beyond the quartiles; infinite with too few patients."""
         if len(self.values) < MIN_PATIENTS:
             return -np.inf, np.inf
         q1, q3 = np.percentile(self.values, (25, 75))
-        return float(q1 - 1.5 * (q3 - q1)), float(q3 + 1.5 * (q3 - q1))
+        return max(self.least, float(q1 - FENCE * (q3 - q1))), float(q3 + FENCE * (q3 - q1))
 
     def outliers(self) -> list[Outlier]:
         """Furthest first."""
@@ -66,7 +69,7 @@ def scores(results: Sequence[Result]) -> list[Distribution]:
     """Dose errors and DVH errors of the patients with a reference dose; none if nobody has one."""
     errors = (("Dose error", "dose_error"), ("DVH error", "dvh_error"))
     distributions = [_over(results, what, attrgetter(key)) for what, key in errors]
-    return [distribution for distribution in distributions if len(distribution.values)]
+    return [replace(distribution, least=0.0) for distribution in distributions if len(distribution.values)]
 
 
 def metrics(results: Sequence[Result]) -> list[Distribution]:
@@ -100,8 +103,8 @@ def _over(
 
 def draw_scores(distributions: Sequence[Distribution]) -> bytes:
     """SVG: a histogram of each score, above it a box plot with a point for each patient."""
-    figure = Figure((11, 3.6), facecolor="white", layout="constrained")
-    grid = figure.subplots(2, len(distributions), sharex="col", height_ratios=(1.15, 1), squeeze=False)
+    figure = Figure((11, 4.2), facecolor="white", layout="constrained")
+    grid = figure.subplots(2, len(distributions), sharex="col", height_ratios=(1.6, 1), squeeze=False)
     for distribution, (above, below) in zip(distributions, grid.T, strict=True):
         _draw_points(above, distribution)
         below.hist(
@@ -124,20 +127,23 @@ def _draw_points(axes: Axes, distribution: Distribution) -> None:
     inside = (values >= distribution.fences()[0]) & (values <= distribution.fences()[1])
     spread = 0.16 * np.sin(2.4 * np.arange(len(values)))  # so that near points can be told apart
     axes.scatter(values, 1 + spread, s=9, color=np.where(inside, "#2c5f93", ALARM), alpha=0.75, zorder=3, lw=0)
-    named = sorted(distribution.outliers()[:MAX_NAMED], key=lambda outlier: outlier.value)
-    for outlier, height in zip(named, cycle((1.34, 1.6, 1.86)), strict=False):
+    outliers = distribution.outliers()[:MAX_NAMED]
+    names = short_names([outlier.patient for outlier in outliers], 24)
+    # Each has a line of its own; the further out, the higher, so that no leader crosses another name.
+    for height, (outlier, name) in enumerate(reversed([*zip(outliers, names, strict=True)])):
         y = 1 + spread[distribution.patients.index(outlier.patient)]
         axes.annotate(
-            shorten(outlier.patient, 16),
+            name,
             (outlier.value, y),
-            (outlier.value, height),
+            (outlier.value, 1.4 + 0.26 * height),
             size=7.5,
             color=ALARM,
-            ha="center",
+            ha="right" if outlier.value > outlier.high else "left",
+            family=fonts(),
             parse_math=False,
             arrowprops={"arrowstyle": "-", "color": ALARM, "lw": 0.5},
         )
-    axes.set(ylim=(0.6, 2.05 if named else 1.4), yticks=())
+    axes.set(ylim=(0.6, 1.4 + 0.26 * len(outliers)), yticks=())
     axes.set_title(
         f"{distribution.what}: median {np.median(values):.2f} Gy, mean {values.mean():.2f} ± {values.std():.2f} Gy",
         size=10,
@@ -154,6 +160,9 @@ def draw_metrics(distributions: Sequence[Distribution], axis_title: str) -> byte
     figure = Figure((11, 1.0 + 0.27 * len(shown)), facecolor="white", layout="constrained")
     axes = figure.subplots()
     colours = structure_colours(dict.fromkeys(d.structure for d in shown))
+    labels = short_names([d.what for d in shown], 34)
+    patients = list(dict.fromkeys(o.patient for d in shown for o in d.outliers()))
+    short = dict(zip(patients, short_names(patients, 16), strict=True))
     _box(axes, [d.values for d in shown], [colours[d.structure] for d in shown], 0.62)
     for row, distribution in enumerate(shown, 1):
         outliers = distribution.outliers()
@@ -164,7 +173,7 @@ def draw_metrics(distributions: Sequence[Distribution], axis_title: str) -> byte
             )
             if extreme:
                 axes.annotate(
-                    shorten(extreme.patient, 16),
+                    short[extreme.patient],
                     (extreme.value, row),
                     (5 * side, 0),
                     size=7,
@@ -172,16 +181,18 @@ def draw_metrics(distributions: Sequence[Distribution], axis_title: str) -> byte
                     va="center",
                     ha="left" if side > 0 else "right",
                     color=ALARM,
+                    family=fonts(),
                     parse_math=False,
                 )
     axes.set_yticks(
         range(1, len(shown) + 1),
-        [f"{shorten(d.what, 34)}  (n = {len(d.values)})" for d in shown],
+        [f"{label}  (n = {len(d.values)})" for label, d in zip(labels, shown, strict=True)],
         size=8,
+        family=fonts(),
         parse_math=False,
     )
     axes.set_ylim(len(shown) + 0.6, 0.4)
-    axes.margins(x=0.09)
+    axes.margins(x=0.14)
     if any((d.values < 0).any() for d in shown):
         axes.axvline(0, color=INK, lw=0.8, zorder=1)
     axes.set_xlabel(axis_title, size=10)
@@ -201,6 +212,7 @@ def _box(axes: Axes, values: Sequence[np.ndarray], colours: Sequence[str], width
         values,
         orientation="horizontal",
         widths=width,
+        whis=FENCE,
         showfliers=False,
         patch_artist=True,
         medianprops={"color": INK, "lw": 1.4},

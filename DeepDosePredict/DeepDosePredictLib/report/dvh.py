@@ -21,11 +21,13 @@ from .page import (
     add_axes,
     add_text,
     fill,
+    is_large,
+    large_difference,
+    large_words,
     metrics_of,
-    shorten,
+    short_names,
 )
 
-LARGE_GY = 3.0  # differences beyond this are emphasised
 ROW_PX = 27
 
 
@@ -76,11 +78,12 @@ def _draw_key(
     figure: Figure, box: tuple[float, float, float], structures: Sequence[DrawnStructure], n_columns: int
 ) -> None:
     left, top, width = box
-    for number, structure in enumerate(structures):
+    names = short_names([structure.name for structure in structures], 12)
+    for number, (structure, name) in enumerate(zip(structures, names, strict=True)):
         x = left + number % n_columns * width / n_columns
         y = top + 11 + number // n_columns * 23
         fill(figure, (x, y - 6, 16, 12), structure.colour)
-        add_text(figure, x + 24, y, shorten(structure.name, 13), 9.5)
+        add_text(figure, x + 24, y, name, 9.5)
 
 
 def draw_table(
@@ -98,19 +101,25 @@ def draw_table(
     columns = ["Predicted"]
     if len(doses) == 2:
         columns = ["Reference", "Predicted", "Difference"]
-        notes.append(f"Red: prediction and reference differ by more than {LARGE_GY:g} Gy")
+        notes.append(large_words(large_difference(case.prescription)))
     rights = [left + width - 8 - 104 * n for n in reversed(range(len(columns)))]
     places = (left + 16, rights[0] - 152, *rights)
     n_rows = sum(len(metrics_of(structure.name)) for structure in structures)
     step = min(ROW_PX, (height - 28 - 22 * len(notes)) / n_rows)
     _draw_cells(figure, places, top + 12, ["DVH metrics in Gy", "", *columns], 9.5, FAINT)
     y = top + 28
-    for number, structure in enumerate(structures):
+    names = short_names([structure.name for structure in structures], 15)
+    for number, (structure, name) in enumerate(zip(structures, names, strict=True)):
         lines = _metric_values(case, doses, structure)
         fill(figure, (left, y, width, step * len(lines)), ("#f0f3f7", "white")[number % 2])
         fill(figure, (left, y, 6, step * len(lines)), structure.colour)
         for label, values in lines:
-            _draw_metric(figure, places, y, step, [structure.name * (label == lines[0][0]), label], values)
+            cells = [name * (label == lines[0][0]), label, *(f"{value:.1f}" for value in values)]
+            size = min(9.5, 0.42 * step)
+            _draw_cells(figure, places, y + step / 2, cells, size, INK)
+            if len(values) == 2:
+                large = is_large(values[1] - values[0], large_difference(case.prescription))
+                _draw_difference(figure, (places[-1], y + step / 2), values[1] - values[0], size, large)
             y += step
     for note in notes:
         y += 22
@@ -125,25 +134,16 @@ def _metric_values(case: Case, doses: Sequence[DrawnDose], structure: DrawnStruc
     ]
 
 
-def _draw_metric(
-    figure: Figure, places: Sequence[float], y: float, height: float, labels: list[str], values: Sequence[float]
-) -> None:
-    size = min(9.5, 0.42 * height)
-    cells = [shorten(labels[0], 15), labels[1], *(f"{value:.1f}" for value in values)]
-    _draw_cells(figure, places, y + height / 2, cells, size, INK)
-    if len(values) == 2:
-        difference = values[1] - values[0]
-        large = abs(difference) > LARGE_GY
-        add_text(
-            figure,
-            places[-1],
-            y + height / 2,
-            f"{round(difference, 1) + 0.0:+.1f}",
-            size,
-            ha="right",
-            color=ALARM if large else INK,
-            weight="bold" if large else "normal",
-        )
+def _draw_difference(figure: Figure, place: tuple[float, float], difference: float, size: float, large: bool) -> None:
+    add_text(
+        figure,
+        *place,
+        f"{round(difference, 1) + 0.0:+.1f}",
+        size,
+        ha="right",
+        color=ALARM if large else INK,
+        weight="bold" if large else "normal",
+    )
 
 
 def _draw_cells(

@@ -17,21 +17,26 @@ from ..dvh.metrics import METHOD
 from ..patient.assignment import Assignment
 from ..patient.rois import prescription
 from . import DISCLAIMER, Pictures
-from .cohort import MIN_PATIENTS, Outlier, draw_metrics, draw_scores, metrics, scores
-from .dvh import LARGE_GY
-from .page import structure_colours
+from .cohort import FENCE, MIN_PATIENTS, Outlier, draw_metrics, draw_scores, metrics, scores
+from .page import is_large, large_difference, large_words, structure_colours
 from .result import RESULT, MetricValue, Result
 
 PAGE = "report.html"
+MAX_LISTED = 20
+"""Patients in the table of outliers; that of all patients counts the values of each."""
+LONG = 48
+"""Characters from which on a name is no headline."""
 
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; color: #1c2330;
   margin: 0 auto; padding: 24px 28px 48px; max-width: 1160px; background: #fff; }
 header { display: flex; flex-wrap: wrap; justify-content: space-between; align-items: flex-start; gap: 8px 24px; }
-h1 { font-size: 26px; margin: 0; overflow-wrap: anywhere; } h2 { font-size: 18px; margin: 30px 0 8px; }
-p { margin: 4px 0; } .faint { color: #667080; } .right { text-align: right; }
-.badge { background: #c1121f; color: #fff; font-weight: 600; padding: 5px 12px; border-radius: 5px; }
+h1 { font-size: 26px; margin: 0; overflow-wrap: anywhere; } h1.long { font-size: 15px; }
+h2 { font-size: 18px; margin: 30px 0 8px; }
+p { margin: 4px 0; overflow-wrap: anywhere; } .faint { color: #667080; } .right { text-align: right; }
+.badge { background: #c1121f; color: #fff; font-weight: 600; padding: 5px 12px; border-radius: 5px;
+  display: inline-block; white-space: nowrap; }
 .tiles { display: flex; flex-wrap: wrap; gap: 10px; margin: 18px 0 4px; }
 .tile { background: #f0f3f7; border-radius: 7px; padding: 8px 16px; min-width: 92px; }
 .tile b { display: block; font-size: 21px; } .tile span { color: #667080; font-size: 13px; }
@@ -44,18 +49,26 @@ img { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
 th { text-align: left; color: #667080; font-weight: 600; border-bottom: 2px solid #ccd3dc; }
 th, td { padding: 4px 9px; vertical-align: top; overflow-wrap: break-word; max-width: 640px; }
+td:not(.number) { overflow-wrap: anywhere; }
 tbody tr { border-bottom: 1px solid #e6eaf0; } tr.first { border-top: 2px solid #ccd3dc; }
 .number { text-align: right; white-space: nowrap; } .alarm-text { color: #c1121f; font-weight: 600; }
 .chip { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 8px;
   -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-a { color: #1c5fa8; } footer { margin-top: 36px; border-top: 1px solid #ccd3dc; padding-top: 8px; font-size: 13px; }
+a { color: #1c5fa8; } footer { margin-top: 36px; border-top: 1px solid #ccd3dc; padding-top: 8px; font-size: 13px;
+  overflow-wrap: anywhere; }
+@media (max-width: 640px) {
+  body { padding: 12px 10px 32px; } table { font-size: 12px; } th, td { padding: 3px; }
+  .chip { margin-right: 4px; } h1 { font-size: 21px; }
+}
 @media print {
   @page { size: A4; margin: 12mm; }
   body { padding: 0; max-width: none; font-size: 11px; } table { font-size: 10px; }
-  th, td { padding: 2px 7px; } footer { margin-top: 14px; }
+  h1 { font-size: 20px; } h1.long { font-size: 11px; } h2 { font-size: 14px; margin: 12px 0 4px; }
+  .tiles { margin: 8px 0 2px; } .tile { padding: 4px 12px; } .box { margin: 8px 0; padding: 4px 12px; }
+  th, td { padding: 1px 7px; } footer { margin-top: 8px; break-before: avoid; font-size: 10px; }
   .badge, .tile, .box { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
   h2 { break-after: avoid; } tr, img, .box { break-inside: avoid; } thead { display: table-header-group; }
-  a { color: inherit; text-decoration: none; } img { max-height: 245mm; width: auto; max-width: 100%; }
+  a { color: inherit; text-decoration: none; } img { max-height: 128mm; width: auto; max-width: 100%; }
 }
 """
 
@@ -163,7 +176,7 @@ def _outliers(outliers: Sequence[Outlier], folders: Mapping[str, str], n_patient
         return []
     body = [
         "<h2>Outliers</h2>",
-        '<p class="faint">Values further than 1.5 interquartile ranges from the quartiles of'
+        f'<p class="faint">Values further than {FENCE:g} interquartile ranges from the quartiles of'
         " the cohort; metrics as in the plot above.</p>",
     ]
     if not outliers:
@@ -178,7 +191,10 @@ def _outliers(outliers: Sequence[Outlier], folders: Mapping[str, str], n_patient
         )
         for patient, found in sorted(by_patient.items(), key=lambda item: -len(item[1]))
     ]
-    return [*body, _table(("Patient", "Values"), rows)]
+    more = [f'<p class="faint">and {len(rows) - MAX_LISTED} more patients; see the table below.</p>'] * (
+        len(rows) > MAX_LISTED
+    )
+    return [*body, _table(("Patient", "Values"), rows[:MAX_LISTED]), *more]
 
 
 def _patients_table(results: Mapping[str, Result], failures: Mapping[str, str], outliers: Sequence[Outlier]) -> str:
@@ -234,9 +250,10 @@ def _contours_table(assignment: Assignment) -> str:
 
 
 def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
-    """Targets first, the highest first; differences beyond LARGE_GY stand out."""
+    """Targets first, the highest first; large differences stand out."""
     ordered = sorted(values, key=lambda m: -(prescription(m.structure) or 0))
     colours = structure_colours(dict.fromkeys(m.structure for m in ordered))
+    limit = large_difference(max(prescription(m.structure) or 0 for m in ordered))
     rows, starts, before = [], set(), None
     for n, m in enumerate(ordered):
         name = ""
@@ -247,7 +264,7 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
         cells = [f"{m.predicted:.1f}"]
         if reference:
             difference = "" if m.difference is None else f"{round(m.difference, 1) + 0.0:+.1f}"
-            large = m.difference is not None and abs(m.difference) > LARGE_GY
+            large = m.difference is not None and is_large(m.difference, limit)
             cells = [
                 "" if m.reference is None else f"{m.reference:.1f}",
                 *cells,
@@ -255,7 +272,7 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
             ]
         rows.append((name, escape(m.metric), escape(m.unit), *cells))
     columns = ("Reference", "Predicted", "Difference") if reference else ("Predicted",)
-    red = f" Red: prediction and reference differ by more than {LARGE_GY:g} Gy." * reference
+    red = f" {large_words(limit)}." * reference
     note = f'<p class="faint">On {escape(METHOD)}.{red}</p>'
     return _table(("Structure", "Metric", "Unit", *columns), rows, range(3, 3 + len(columns)), starts) + note
 
@@ -279,8 +296,9 @@ def _table(
 
 
 def _header(title: str, subtitle: str, link: str = "") -> str:
+    kind = " class=long" * (len(title) > LONG)
     return (
-        f'<header><div><h1>{escape(title)}</h1><p class="faint">{escape(subtitle)}</p></div>'
+        f'<header><div><h1{kind}>{escape(title)}</h1><p class="faint">{escape(subtitle)}</p></div>'
         f'<div class="right"><span class="badge">{escape(DISCLAIMER)}</span><p>{link}</p></div></header>'
     )
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import cycle
+from math import floor
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager, get_font
 from matplotlib.patches import Rectangle
 
 from ..dvh.metrics import OAR_METRICS, TARGET_METRICS
@@ -33,6 +36,31 @@ COLOURS = {
 }
 OTHER_COLOURS = ("#5e2ca5", "#c2573a", "#3a5a98", "#556b2f", "#b5179e", "#008080", "#a87ca0", "#b8860b", "#4a4a4a")
 INK, FAINT, ALARM = "#1c2330", "#667080", "#c1121f"
+
+FONT = "DejaVu Sans"
+OTHER_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Microsoft YaHei",
+    "SimHei",
+    "Malgun Gothic",
+    "Yu Gothic",
+    "PingFang SC",
+    "Heiti TC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Arial Unicode MS",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+)
+"""Of Linux, Windows and macOS, for names that matplotlib's own font cannot write; those that are installed."""
+
+LARGE_GY, LARGE_SHARE = 3.0, 0.05
+"""A difference beyond the smaller of the two stands out; the share is of the highest prescription."""
 
 DOSE_END = 80 / 70  # end of the dose axes, of the highest prescription
 MAX_ROWS = 32  # of the metrics table
@@ -87,8 +115,25 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
 
 def add_text(figure: Figure, x: float, y: float, text: str, size: float, **keywords: Any) -> None:
     """Text with the middle of its height at pixel y; '$' is a plain character."""
-    usual: dict[str, Any] = {"va": "center", "color": INK, "parse_math": False}
-    figure.text(x / WIDTH, 1 - y / HEIGHT, text, size=size, **usual | keywords)
+    usual: dict[str, Any] = {"va": "center", "color": INK, "parse_math": False, "family": fonts()}
+    figure.text(x / WIDTH, 1 - y / HEIGHT, drawable(text), size=size, **usual | keywords)
+
+
+@cache
+def fonts() -> list[str]:
+    """Font families to write names with, in the order in which a character is looked for."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [FONT, *(name for name in OTHER_FONTS if name in installed)]
+
+
+@cache
+def _can_write(character: str) -> bool:
+    return any(get_font(fontManager.findfont(name)).get_char_index(ord(character)) for name in fonts())
+
+
+def drawable(text: str) -> str:
+    """The text with a question mark for each character that no font here can write; it would be an empty box."""
+    return "".join(one if one.isspace() or _can_write(one) else "?" for one in text)
 
 
 def fill(figure: Figure, box: tuple[float, float, float, float], colour: str) -> None:
@@ -104,3 +149,35 @@ def shorten(text: str, length: int) -> str:
     if len(text) <= length:
         return text
     return text[: length - length // 3 - 1] + "…" + text[-(length // 3) :]
+
+
+def short_names(names: Sequence[str], length: int) -> list[str]:
+    """Each name as `shorten` has it, or, where that makes different names equal, with what tells them apart."""
+    plain = [" ".join(drawable(name).split()) for name in names]
+    labels = [shorten(name, length) for name in plain]
+    for label in {label for label in labels if labels.count(label) > 1}:
+        alike = [n for n, one in enumerate(labels) if one == label]
+        same = [len({*letters}) == 1 for letters in zip(*(plain[n] for n in alike), strict=False)]
+        start, head = same.index(False) if False in same else len(same), length // 3
+        for n in alike:
+            if start > head:
+                labels[n] = f"{plain[n][:head]}…{shorten(plain[n][start:], length - head - 1)}"
+    for n, label in enumerate(labels):
+        if label in labels[:n]:  # such names as differ in what cannot be written
+            number = f" ({n + 1})"
+            labels[n] = shorten(label, length - len(number)) + number
+    return labels
+
+
+def large_difference(prescription: float) -> float:
+    """Beyond which difference in Gy metrics stand out, with one decimal, by the highest prescription."""
+    return floor(10 * min(LARGE_GY, LARGE_SHARE * prescription) + 1e-6) / 10
+
+
+def is_large(difference: float, limit: float) -> bool:
+    """As the reader sees it, with one decimal, on both sides of zero."""
+    return round(abs(difference), 1) > limit + 1e-9
+
+
+def large_words(limit: float) -> str:
+    return f"Red: prediction and reference differ by more than {limit:g} Gy"

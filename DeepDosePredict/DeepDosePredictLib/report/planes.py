@@ -17,8 +17,10 @@ from ..patient.case import Case
 from ..patient.rois import is_target
 from .page import DOSE_END, INK, DrawnDose, DrawnStructure, add_axes, add_text
 
-ISODOSES = (20 / 70, 35 / 70, 50 / 70, 56 / 70, 63 / 70, 66.5 / 70, 1.0, 73.5 / 70)  # of the highest prescription
-WASH_FROM_GY, WASH_ALPHA = 5.0, 0.5
+# Shares of the highest prescription.
+ISODOSES = (20 / 70, 35 / 70, 50 / 70, 56 / 70, 63 / 70, 66.5 / 70, 1.0, 73.5 / 70)
+WASH_FROM, WASH_FULL, WASH_ALPHA = 5 / 70, 8 / 70, 0.5
+DIFFERENCE_STEP, DIFFERENCE_END = 5 / 70, 0.3
 CT_WINDOW = (-160, 240)
 CROP_MARGIN_MM = 12.0
 
@@ -85,22 +87,29 @@ def target_planes(target: np.ndarray) -> list[Plane]:
 def dose_row(case: Case, dose: DrawnDose) -> PlaneRow:
     level = case.prescription
     end = DOSE_END * level
-    return PlaneRow(dose.title, dose.volume, _wash(end), (0.0, end), [share * level for share in ISODOSES])
+    return PlaneRow(dose.title, dose.volume, _wash(), (0.0, end), [share * level for share in ISODOSES])
 
 
 def difference_row(case: Case, predicted: np.ndarray, reference: np.ndarray) -> PlaneRow:
     """Prediction - reference; the range holds nearly all voxels, so that one outlier does not bleach the picture."""
     difference = np.asarray(predicted, np.float32) - np.asarray(reference, np.float32)
     spread = np.percentile(abs(difference[case.dose_mask]), 99)
-    limit = float(np.clip(5 * np.ceil(spread / 5), 5, 20))
+    step = _round_step(DIFFERENCE_STEP * case.prescription)
+    limit = step * float(np.clip(np.ceil(spread / step), 1, DIFFERENCE_END * case.prescription // step))
     return PlaneRow("Prediction − Reference", difference, _diverging(), (-limit, limit))
 
 
-def _wash(top: float) -> ListedColormap:
-    """Dose colours over 0 to `top` Gy, transparent where the CT should show alone."""
-    dose = np.linspace(0, top, 512)
+def _round_step(gray: float) -> float:
+    """The next lower of 1, 2, 5, 10 and so on."""
+    power = 10.0 ** np.floor(np.log10(gray))
+    return float(max(power * digit for digit in (1, 2, 5) if power * digit <= gray * (1 + 1e-9)))
+
+
+def _wash() -> ListedColormap:
+    """Dose colours over 0 to DOSE_END, transparent where the CT should show alone."""
+    share = np.linspace(0, DOSE_END, 512)
     rgba = colormaps["turbo"](np.linspace(0.08, 0.98, 512))
-    rgba[:, 3] = WASH_ALPHA * np.clip((dose - WASH_FROM_GY) / 3, 0, 1)
+    rgba[:, 3] = WASH_ALPHA * np.clip((share - WASH_FROM) / (WASH_FULL - WASH_FROM), 0, 1)
     return ListedColormap(rgba)
 
 
