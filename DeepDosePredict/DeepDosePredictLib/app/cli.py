@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..device import DEVICES
 from ..errors import DeepDoseError
-from .console import set_up_console
+from .console import say, set_up_console
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except DeepDoseError as error:
-        print(f"deepdose: {error}", file=sys.stderr)
+        say(f"deepdose: {error}", sys.stderr)
     except OSError as error:
-        print(f"deepdose: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        say(f"deepdose: {error.filename or 'file'}: {error.strerror or error}", sys.stderr)
     except KeyboardInterrupt:
-        print("deepdose: stopped; what is finished is kept", file=sys.stderr)
+        say("deepdose: stopped; what is finished is kept", sys.stderr)
         return 130
     return 1
 

@@ -10,15 +10,13 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from tqdm import tqdm
-
 from ..dvh.metrics import metric_differences
 from ..errors import CaseError, DeepDoseError
-from ..io.atomic import atomic_write, check_writable
+from ..io.atomic import atomic_write, check_writable, staged_files
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
 from ..model.contract import read_contract
-from ..model.installed import installed_models, model_card, open_model
+from ..model.installed import find_model, installed_models, is_replacement, model_card, open_model
 from ..model.predictor import Predictor
 from ..patient.case import folder_name
 from ..phantom.anatomy import head_and_neck_phantom
@@ -27,7 +25,7 @@ from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
 from ..report.result import SUMMARY
 from .cohort import CohortSettings, check_outputs, predict_cohort
-from .console import is_verbose, progress_bar
+from .console import is_verbose, progress_bar, say
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
 from .output_lock import locked
@@ -46,19 +44,20 @@ def predict(options: Namespace) -> int:
     if not single:
         return _predict_cohort(sources, settings, options)
     check_outputs(sources, [options.output])
+    _say_model(options.model)
     with locked(options.output):
         predictor = settings.predictor()
         # A cohort does not know another reference, so there this result must not count as finished.
         key = "" if options.reference else result_key(sources[0], predictor, roles)
         job = Job(sources[0], options.output, key, options.reference)
         result = predict_patient(job, predictor, roles)
-    print(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
+    say(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
     if result.dose_error is not None:
-        print(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
+        say(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
     for line in result.assignment.lines():
-        print(f"  {line}")
+        say(f"  {line}")
     for warning in result.warnings:
-        print(f"  warning: {warning}")
+        say(f"  warning: {warning}")
     return 0
 
 
@@ -71,32 +70,33 @@ def structures(options: Namespace) -> int:
             case = source.read(roles)
         except (DeepDoseError, OSError) as error:
             failed += 1
-            print(f"{source.name}: {error}")
+            say(f"{source.name}: {error}")
             continue
-        print(f"{source.name}:")
+        say(f"{source.name}:")
         for line in case.assignment.lines():
-            print(f"  {line}")
+            say(f"  {line}")
         for note in case.notes:
-            print(f"  warning: {note}")
+            say(f"  warning: {note}")
     return 1 if failed else 0
 
 
 def _predict_cohort(sources: Sequence[CaseSource], settings: Settings, options: Namespace) -> int:
     """1 if any patient failed."""
     title = folder_name(options.input[0])
+    _say_model(options.model)
     cohort_settings = CohortSettings(title, settings, options.jobs, options.overwrite)
     with progress_bar(total=len(sources), desc="Predicting", unit="patient") as progress:
 
         def report(patient: str, error: str | None) -> None:
             if error:
-                tqdm.write(f"deepdose: {patient}: {error}", file=sys.stderr)
+                say(f"deepdose: {patient}: {error}", sys.stderr)
             elif is_verbose():
-                tqdm.write(f"deepdose: {patient}: predicted", file=sys.stderr)
+                say(f"deepdose: {patient}: predicted", sys.stderr)
             progress.update()
 
         cohort = predict_cohort(sources, options.output, cohort_settings, report)
     kept = f" ({cohort.n_kept} of them earlier)" if cohort.n_kept else ""
-    print(
+    say(
         f"{len(cohort.results)} of {len(sources)} patients predicted{kept}, {len(cohort.failures)} failed;"
         f" summary in {options.output / SUMMARY}, report in {options.output / PAGE}"
     )
@@ -117,6 +117,7 @@ def evaluate(options: Namespace) -> int:
         predictor = Predictor(
             open_model(options.model), options.device, options.single_pass, parse_gantry_angles(options.gantry_angles)
         )
+        _say_model(options.model)
         predict = model_predictions(predictor)
         label = predictor.model.label + (", single pass" if predictor.single_pass else "")
     progress = partial(progress_bar, desc="Evaluating", unit="patient", leave=False)
@@ -126,7 +127,7 @@ def evaluate(options: Namespace) -> int:
         masks = compare_derived_masks(options.patients, predictor, progress)
         given = mean(one.given for one in masks)
         derived = mean(one.derived for one in masks)
-        print(
+        say(
             f"inside the common mask: {given:.4f} Gy with the given masks, {derived:.4f} Gy with derived ones"
             f" ({derived - given:+.4f} Gy)"
         )
@@ -138,10 +139,10 @@ def evaluate(options: Namespace) -> int:
 
 def _print_evaluation(result: CohortScores) -> None:
     content = result.to_dict()
-    print(f"{'patient':<12} {'dose error':>10} {'DVH error':>10}   [Gy]")
+    say(f"{'patient':<12} {'dose error':>10} {'DVH error':>10}   [Gy]")
     for score in result.scores:
-        print(f"{score.name:<12} {score.dose_error:>10.3f} {score.dvh_error:>10.3f}")
-    print(f"\n{'structure':<14} {'metric':<9} {'mean |difference|':>18} {'patients':>9}")
+        say(f"{score.name:<12} {score.dose_error:>10.3f} {score.dvh_error:>10.3f}")
+    say(f"\n{'structure':<14} {'metric':<9} {'mean |difference|':>18} {'patients':>9}")
     differences: dict[tuple[str, str], list[float]] = {}
     for score in result.scores:
         for roi, metrics in score.reference.items():
@@ -149,15 +150,22 @@ def _print_evaluation(result: CohortScores) -> None:
                 one = {roi: {name: metrics[name]}}
                 differences.setdefault((roi, name), []).extend(metric_differences(one, score.predicted))
     for (roi, name), values in sorted(differences.items()):
-        print(f"{roi:<14} {name:<9} {sum(values) / len(values):>18.3f} {len(values):>9}")
-    print(f"\n{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
-    print(f"dose score {content['dose_score']:.4f} Gy")
-    print(f"DVH score  {content['dvh_score']:.4f} Gy")
+        say(f"{roi:<14} {name:<9} {sum(values) / len(values):>18.3f} {len(values):>9}")
+    say(f"\n{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
+    say(f"dose score {content['dose_score']:.4f} Gy")
+    say(f"DVH score  {content['dvh_score']:.4f} Gy")
+
+
+def _say_model(name: str | None) -> None:
+    path = find_model(name)
+    contract = read_contract(path)
+    note = ", in place of the one of this name that ships" if is_replacement(path) else ""
+    say(f"model {contract.name} {contract.version} from {path}{note}")
 
 
 def models(_: Namespace) -> int:
     for path in installed_models():
-        print(_describe(path))
+        say(_describe(path))
     return 0
 
 
@@ -178,9 +186,10 @@ def _describe(path: Path) -> str:
 
 
 def phantom(options: Namespace) -> int:
-    if options.dicom:
-        write_phantom(options.output)
-    else:
-        write_nrrd_case(options.output, head_and_neck_phantom())
-    print(f"Phantom written to {options.output}")
+    with staged_files(options.output) as stage:
+        if options.dicom:
+            write_phantom(stage)
+        else:
+            write_nrrd_case(stage, head_and_neck_phantom())
+    say(f"Phantom written to {options.output}")
     return 0

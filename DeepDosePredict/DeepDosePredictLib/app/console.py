@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import warnings
 from functools import partial
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -23,10 +25,19 @@ def is_verbose() -> bool:
     return _verbose
 
 
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write lines, by default to stdout, without what a terminal obeys: names of files and structures may hold it."""
+    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+    tqdm.write(plain, file=stream or sys.stdout)
+
+
 def set_up_console(verbose: bool) -> None:
     """This program's warnings and all errors go to stderr; with `verbose` also what libraries warn and tell of."""
     global _verbose
     _verbose = verbose
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where a terminal has no letters for a name
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="deepdose: %(message)s")
     logging.getLogger(LIBRARY).setLevel(logging.INFO if verbose else logging.WARNING)
     for name in OTHERS:

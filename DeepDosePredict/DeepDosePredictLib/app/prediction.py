@@ -22,7 +22,11 @@ from ..report import write_report
 from ..report.html import PAGE, patient_page
 from ..report.result import RESULT, Result
 from ..report.tables import metric_values, write_dvh, write_metrics
-from .sources import CaseSource, GivenRoles
+from .sources import FORMS, CaseSource, GivenRoles
+
+_DOSE_FILES = tuple(form.dose_file for form in FORMS if form.dose_file)
+OUTPUTS = ("dose.nrrd", "dvh.csv", "metrics.csv", "report.png", PAGE, *_DOSE_FILES)
+"""What a result can consist of, with RESULT."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
     if case.dose is not None:
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
     metrics = metric_values(case, prediction.dose)
-    with staged_files(job.output, last=RESULT) as stage:
+    with staged_files(job.output, last=RESULT, own=OUTPUTS) as stage:
         write_dose(stage / "dose.nrrd", prediction.dose, case.grid, **_provenance(case, prediction, model))
         write_dvh(stage / "dvh.csv", case, prediction.dose, label)
         write_metrics(stage / "metrics.csv", metrics, label)
@@ -152,4 +156,4 @@ def _provenance(case: Case, prediction: Prediction, model: Model) -> dict[str, s
         "Warnings": "; ".join(prediction.warnings),
         "Use": RESEARCH_USE,
     }
-    return {f"DeepDosePredict_{key}": value.replace("\n", " ") for key, value in notes.items() if value}
+    return {f"DeepDosePredict_{key}": value for key, value in notes.items() if value}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -14,7 +15,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import printable
+
 STAGE = ".writing-"
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @contextmanager
@@ -66,12 +70,20 @@ def write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> str:
+    """A cell on one line that no spreadsheet runs: text like "=cmd" or "@sum" gets an apostrophe, numbers stay."""
+    text = printable(str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) and not _NUMBER.fullmatch(text) else text
 
 
 @contextmanager
-def staged_files(folder: str | Path, last: str = "") -> Iterator[Path]:
+def staged_files(folder: str | Path, last: str = "", own: Iterable[str] = ()) -> Iterator[Path]:
     """A temporary folder whose files move into `folder` when the block succeeds; other files there stay as they are.
+
+    But where the old `last` is there, files of names in `own` that are not written anew go: they belong to it.
 
     Of a file named `last` the old one goes before anything else moves and the new one comes after all others: while it
     is there, the others are complete and belong together. Ctrl-C and a request to end wait until all have moved.
@@ -87,8 +99,11 @@ def staged_files(folder: str | Path, last: str = "") -> Iterator[Path]:
     try:
         yield stage
         with _undisturbed():
-            if last:
-                (folder / last).unlink(missing_ok=True)
+            if last and (folder / last).exists():
+                for name in own:
+                    if not (stage / name).exists() and name != last:
+                        (folder / name).unlink(missing_ok=True)
+                (folder / last).unlink()
             for file in sorted(stage.iterdir(), key=lambda file: (file.name == last, file.name)):
                 file.replace(folder / file.name)
     except OSError as error:

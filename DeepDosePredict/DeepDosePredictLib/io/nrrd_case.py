@@ -14,7 +14,7 @@ from typing import Any
 import nrrd
 import numpy as np
 
-from ..errors import CaseError
+from ..errors import CaseError, printable
 from ..geometry.case_check import checked
 from ..patient.case import Case, check_dose, folder_name
 from ..patient.grid import Grid
@@ -103,11 +103,15 @@ def write_volume(path: str | Path, array: np.ndarray, grid: Grid, entries: dict[
         "space origin": np.asarray(grid.origin),
         "kinds": ["domain"] * 3,
         "encoding": "gzip",
-        # The writer takes ASCII only, and names have accents.
-        **{key: value.encode("ascii", "backslashreplace").decode() for key, value in (entries or {}).items()},
+        # The writer takes ASCII on one line only, and names have accents.
+        **{key: _ascii(value) for key, value in (entries or {}).items()},
     }
     with atomic_path(path) as temporary:
         nrrd.write(str(temporary), np.ascontiguousarray(array), header, index_order="C", compression_level=4)
+
+
+def _ascii(text: str) -> str:
+    return printable(text).encode("ascii", "backslashreplace").decode()
 
 
 def read_volume(path: str | Path) -> NrrdVolume:
@@ -164,7 +168,8 @@ def _decode_rois(volume: NrrdVolume, path: Path) -> tuple[RoiMask, list[str]]:
         names = json.loads(volume.header[ROI_NAMES_KEY])
         if not (isinstance(names, list) and all(isinstance(name, str) and name for name in names)):
             raise ValueError("not a list of names")
-    except (KeyError, ValueError) as error:
+        names = [printable(name) for name in names]
+    except (KeyError, ValueError, RecursionError) as error:
         raise CaseError(
             f"{path}: the header entry {ROI_NAMES_KEY} with the names of the bits is missing or damaged ({error})"
         ) from error

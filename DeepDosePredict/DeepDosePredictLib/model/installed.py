@@ -34,6 +34,11 @@ def find_model(name: str | Path | None = None) -> Path:
     raise ModelError(f"{name}: no such model; installed are {', '.join(installed) or 'none'}")
 
 
+def is_replacement(path: Path) -> bool:
+    """Whether a user's model stands in place of one that ships."""
+    return path.parent == USER_MODELS and (MODELS / path.name).is_file()
+
+
 def remove_model(name: str) -> None:
     """Delete a user's model with its card; ModelError for one that ships, or that there is not."""
     path = find_model(name)

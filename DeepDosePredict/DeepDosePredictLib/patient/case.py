@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CaseError
+from ..errors import CaseError, printable
 from .assignment import Assignment
 from .grid import Box, Grid
 from .roi_mask import RoiMask
@@ -34,7 +34,7 @@ class Case:
     Raises CaseError, with the case's name, when the parts do not belong together or hold impossible values.
 
     Attributes:
-        name: patient name, for messages and output folders.
+        name: patient name, for messages and reports; kept `printable`.
         ct: (K, J, I) int16, HU.
         rois: structures as one bit-mask volume on the same grid; at least one PTV has voxels.
         dose_mask: (K, J, I) bool, voxels that can receive dose.
@@ -58,6 +58,7 @@ class Case:
     dicom: Any = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", printable(self.name))
         object.__setattr__(self, "spacing", check_spacing(self.spacing, self.name))
         object.__setattr__(self, "origin", tuple(float(x) for x in self.origin))
         if not self.assignment.uses:

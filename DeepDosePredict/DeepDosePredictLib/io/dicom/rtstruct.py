@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import CaseError
+from ...errors import CaseError, printable
 from .files import items, read_dataset, reading, text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def read_structures(path: Path) -> StructureSet:
                     f"{path}: ROI number {number or 'missing'} of {text(roi, 'ROIName')!r} does not tell"
                     " its contours; export the structure set again"
                 )
-            names[number] = text(roi, "ROIName") or f"ROI {number}"
+            names[number] = printable(text(roi, "ROIName")) or f"ROI {number}"
             frames[number] = text(roi, "ReferencedFrameOfReferenceUID")
         types = {
             number: text(one, "RTROIInterpretedType")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,7 @@ import numpy as np
 
 from ... import __version__
 from ...errors import CaseError
-from ..atomic import atomic_path
+from ..atomic import atomic_write
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -57,8 +58,10 @@ def item(**elements: Any) -> Dataset:
 
 def save(path: Path, dataset: Dataset) -> None:
     """Write a file, in place of what was there only when done."""
-    with atomic_path(path) as temporary:
-        _pydicom().dcmwrite(temporary, dataset)
+    content = io.BytesIO()  # pydicom's errors name no file, so it does not write into one
+    _pydicom().dcmwrite(content, dataset)
+    with atomic_write(path) as file:
+        file.write(content.getbuffer())
 
 
 def new_uid(*parts: object) -> str:
