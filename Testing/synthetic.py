@@ -62,6 +62,7 @@ def make_case(name: str = "made-up", seed: int = 0, shape: tuple[int, int, int] 
     dose = np.clip(75 - 0.2 * distance**2 + rng.normal(0, 0.5, shape), 0.05, 76) * mask
     ct = np.where(mask, rng.integers(-50, 80, shape), -1000).astype(np.int16)
     ct[masks["Mandible"]] += 700
+    ct[cord] = 30
     spacing = (2.5, 3.906, 3.906)
     dose = dose.round(3).astype(np.float32)
     return Case(name, ct, RoiMask.encode({roi: masks[roi] for roi in ROIS}), mask, spacing, dose)

@@ -11,7 +11,7 @@ import pytest
 from DeepDosePredictLib.app.sources import OPENKBP, CaseSource, read_case
 from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.geometry.body import find_body
-from DeepDosePredictLib.geometry.case_check import checked, orientation_doubts, reference_doubts
+from DeepDosePredictLib.geometry.case_check import checked, orientation_doubts, reference_doubts, tissue_doubts
 from DeepDosePredictLib.geometry.clinical_case import check_ct
 from DeepDosePredictLib.geometry.ct_check import check_hounsfield
 from DeepDosePredictLib.geometry.site_check import body_doubts, field_of_view, site_doubts
@@ -83,6 +83,13 @@ def test_unscanned_voxels_count_for_nothing(small_case):
     assert check_hounsfield(hu, contoured, "CT", scanned) == []
     with pytest.raises(CaseError, match="CT: the contours lie beyond the CT"):
         check_hounsfield(hu, contoured, "CT", scanned & ~contoured)
+
+
+def test_slices_of_two_rescalings_are_refused(small_case):
+    for shift in (1024, -1024):
+        ct = small_case.ct + np.where(np.arange(64) < 30, shift, 0)[:, None, None]
+        with pytest.raises(CaseError, match=r"values jump from one slice to the next|about 40"):
+            checked(replace(small_case, ct=ct.astype(np.int16)))
 
 
 # Anatomy
@@ -174,6 +181,16 @@ def test_feet_first_and_prone_patients_are_said(small_case):
     assert turned() == ""
     assert "Brainstem does not lie above SpinalCord" in turned(0, 2) and "LeftParotid" in turned(0, 2)
     assert "Mandible does not lie in front of SpinalCord" in turned(1, 2)
+
+
+def test_contours_beside_the_anatomy_are_said(small_case):
+    """As those of another patient, or of a CT that was shifted."""
+    shifted = replace(small_case, ct=np.roll(small_case.ct, 8, 1))
+    assert tissue_doubts(small_case) == []
+    doubts = " ".join(tissue_doubts(shifted))
+    assert "of Mandible has its HU (200 to 4000): check that CT and contours belong together" in doubts
+    away = " ".join(tissue_doubts(replace(small_case, ct=np.roll(small_case.ct, 15, 2))))
+    assert "RightParotid has its HU" in away and "% of PTV70 is air" in away
 
 
 @pytest.mark.parametrize("level", [999, 0.5])

@@ -25,6 +25,17 @@ to 5.42."""
 HIGHEST_MEDIAN, HIGHEST_D95, LOWER_MEDIAN = (0.8, 1.2), 0.7, 0.85
 """A plan's dose in parts of the prescription: the median and D95 of the highest target, measured 0.89 to 1.06 and 0.82
 to 1.03, and the median of the lower ones, measured from 0.95 (up to 1.19, next to the higher ones)."""
+TISSUE_HU = {
+    "Mandible": (200.0, 4000.0, 0.4),
+    "Brainstem": (-100.0, 200.0, 0.5),
+    "SpinalCord": (-100.0, 200.0, 0.5),
+    "LeftParotid": (-250.0, 250.0, 0.75),
+    "RightParotid": (-250.0, 250.0, 0.75),
+}
+"""HU that an organ has, and in what part of it at least; measured from 0.67, 0.93, 0.76, 0.89 and 0.96, but for one
+patient whose contours lie beside the anatomy (brainstem 0.28, cord 0.40, parotids 0.72 and 0.63)."""
+TARGET_AIR_HU, TARGET_AIR = -700.0, 0.3
+"""What part of a target may be air; measured up to 0.19."""
 _ABOVE = (("Brainstem", "SpinalCord"), ("Brainstem", "Larynx"), ("Brainstem", "Esophagus"), ("Larynx", "Esophagus"))
 _IN_FRONT = (("Mandible", "SpinalCord"), ("Larynx", "SpinalCord"), ("Mandible", "Brainstem"))
 
@@ -54,7 +65,13 @@ def case_doubts(case: Case, field: np.ndarray | None = None) -> list[str]:
         field: (K, J, I) bool, where the CT sees something; None: found in the case itself.
     """
     check_levels(case)
-    return [*_organs(case), *site_doubts(case, field), *orientation_doubts(case), *reference_doubts(case)]
+    return [
+        *_organs(case),
+        *site_doubts(case, field),
+        *orientation_doubts(case),
+        *tissue_doubts(case),
+        *reference_doubts(case),
+    ]
 
 
 def check_spacing_of_grid(case: Case) -> None:
@@ -91,6 +108,20 @@ def orientation_doubts(case: Case) -> list[str]:
     """Organs on the wrong side of each other: left and right, above and below, in front and behind."""
     centres = {roi: centre for roi in OARS if roi in case.rois and (centre := _centre(case.rois[roi])) is not None}
     return [*_sides(centres), *_order(centres, _ABOVE, 0, "above"), *_order(centres, _IN_FRONT, 1, "in front of")]
+
+
+def tissue_doubts(case: Case) -> list[str]:
+    """Contours that do not hold what they are called, as those of another patient or of a shifted CT."""
+    together = "check that CT and contours belong together"
+    doubts = []
+    for roi, (low, high, least) in TISSUE_HU.items():
+        hu = case.ct[case.rois[roi]] if roi in case.rois else np.empty(0)
+        if hu.size and (share := np.mean((hu >= low) & (hu <= high))) < least:
+            doubts.append(f"only {share:.0%} of {roi} has its HU ({low:g} to {high:g}): {together}")
+    for target in case.targets():
+        if (share := np.mean(case.ct[case.rois[target]] < TARGET_AIR_HU)) > TARGET_AIR:
+            doubts.append(f"{share:.0%} of {target} is air: {together}")
+    return doubts
 
 
 def reference_doubts(case: Case) -> list[str]:

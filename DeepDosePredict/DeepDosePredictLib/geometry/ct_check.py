@@ -23,7 +23,8 @@ BONE_HU, BONE_SHARE = 250.0, 0.005
 """The least part of what is dense in the slices of the contours that is bone; measured 0.03 to 0.18."""
 IMPOSSIBLE_HU, IMPOSSIBLE_SHARE = 8000.0, 0.001
 """No body and no dental metal fills that part of a scan with such values; measured up to 0.00003."""
-SLICE_VOXELS = 20
+AIR_JUMP = 0.25
+"""How far the part of air may fall from one slice of the contours to the next; measured 0.60 and more."""
 _BIN_HU = 20
 
 
@@ -54,6 +55,7 @@ def check_hounsfield(hu: np.ndarray, contoured: np.ndarray, where: str, scanned:
             f"the contoured structures have {np.median(inside):.0f} HU, not about 40, as without the offset of about"
             " 1000 that files add to HU",
         )
+    _check_slices(hu, contoured, scanned, where)
     if not SOFT_HU[0] <= soft <= SOFT_HU[1]:
         raise _no_ct(where, f"soft tissue has {soft:.0f} HU instead of about 40")
     doubts = []
@@ -82,6 +84,19 @@ def _check_air(values: np.ndarray, soft: float, where: str) -> None:
     elif low >= 0:
         fact += ", as of an MR, a dose or an image without its rescaling"
     raise _no_ct(where, fact)
+
+
+def _check_slices(hu: np.ndarray, contoured: np.ndarray, scanned: np.ndarray | None, where: str) -> None:
+    """CaseError where some slices have other values than their neighbours, as with two rescalings in one series."""
+    used = np.flatnonzero(contoured.any((1, 2)))
+    slices = slice(int(used[0]), int(used[-1]) + 1)
+    air = (hu[slices] >= AIR_HU[0]) & (hu[slices] <= AIR_HU[1])
+    n_scanned = np.full(len(air), air[0].size) if scanned is None else np.count_nonzero(scanned[slices], axis=(1, 2))
+    whole = n_scanned > 0.5 * n_scanned.max()  # not those at the ends of an oblique CT
+    shares = np.count_nonzero(air, axis=(1, 2))[whole] / n_scanned[whole]
+    lower, higher = np.minimum(shares[1:], shares[:-1]), np.maximum(shares[1:], shares[:-1])
+    if np.any((higher > 10 * AIR_SHARE) & (lower < AIR_JUMP * higher)):
+        raise _no_ct(where, "the values jump from one slice to the next, as where slices were rescaled in two ways")
 
 
 def _no_ct(where: str, fact: str) -> CaseError:
