@@ -23,6 +23,7 @@ from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
 from DeepDosePredictLib.io.dicom.ct import read_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
+from DeepDosePredictLib.io.dicom.rtstruct import read_structures
 from DeepDosePredictLib.io.dicom.write_study import write_case
 from DeepDosePredictLib.io.dicom.writing import decimals
 from DeepDosePredictLib.io.nrrd_case import read_volume
@@ -30,6 +31,8 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.installed import open_model
 from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.roles import assign
+from DeepDosePredictLib.patient.structure_names import Evidence
 from DeepDosePredictLib.report.result import read_result
 from dicom_patient import ORIGIN, SPACING, edit, edit_ct, small_structures, write_small_patient
 from synthetic import ball, make_case
@@ -448,6 +451,9 @@ def test_every_output_says_what_went_in(patient, tmp_path, tiny_model, capsys):
     assert cli.main(["structures", str(patient)]) == 1 and "Boost: its name may be" in capsys.readouterr().out
     assert cli.main(["structures", str(patient), "--roles", str(tmp_path / "roles.json")]) == 0
     assert "Boost -> PTV70 (from user)" in capsys.readouterr().out
+    (tmp_path / "roles.json").write_text(json.dumps({"patients": {"smal": {"PTV70": "Boost"}}}))
+    assert cli.main(["structures", str(patient), "--roles", str(tmp_path / "roles.json")]) == 1
+    assert "has roles for smal, who is not here" in capsys.readouterr().err
 
 
 def test_targets_with_hyphens_in_their_names_are_not_lost(tmp_path):
@@ -459,6 +465,30 @@ def test_targets_with_hyphens_in_their_names_are_not_lost(tmp_path):
     assert case.assignment.roles["PTV56"] == ("6", "7") and "PTV56-L and PTV56-R are united to PTV56" in case.notes
     assert all(case.rois["PTV56"][:, :, half].any() for half in (slice(0, 60), slice(68, 128)))
     assert [use.contour for use in case.assignment.left_out] == ["PTV56-L cropped"]
+
+
+def test_names_of_a_real_study_are_all_settled(shared):
+    path = shared / "clinical" / "head-neck" / "RS.dcm"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    structures = read_structures(path)
+    account = assign(structures.names, None, "study", Evidence(structures.types))
+    assert {use.contour: use.role for use in account.used} == {
+        "PTV 66 Gy": "PTV66",
+        "PTV 54 Gy": "PTV54",
+        "Außenkontur": "External",
+        "Myelon": "SpinalCord",
+        "Hirnstamm": "Brainstem",
+        "Parotis re": "RightParotid",
+        "Parotis li": "LeftParotid",
+        "Unterkiefer": "Mandible",
+        "Kehlkopf": "Larynx",
+        "Ösophagus": "Esophagus",
+    }
+    assert account.warnings() == () and {use.contour for use in account.left_out} == {"GTV", "Dosis 105[%]"}
+    others = {"PTV 54 Gy": "PTV54-L", "PTV 66 Gy": "PTV-T66"}
+    hyphens = {number: others.get(name, name) for number, name in structures.names.items()}
+    assert assign(hyphens, None, "study").roles == account.roles
 
 
 def test_exchanged_sides_are_said(patient):

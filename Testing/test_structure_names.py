@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,10 @@ from DeepDosePredictLib.patient.structure_names import (
     match_structures,
     read_name,
 )
+from DeepDosePredictLib.patient.vocabulary import WORDS, plain_key
 
 ROLE_NAMES = (*OARS, *PTVS, EXTERNAL, DOSE_MASK)
+ENTRIES = ("names", "short", "related")
 TABLE = Path(__file__).with_name("structure_names.md")
 
 
@@ -86,6 +89,14 @@ def test_every_name_of_the_table_has_its_outcome(name, kind, expected):
 def test_the_table_holds_no_name_twice_and_enough():
     names = [(name, kind) for name, kind, _ in table()]
     assert sorted(names) == sorted(set(names)) and len(names) > 500
+
+
+def test_no_word_has_two_meanings():
+    content = json.loads(WORDS.read_text(encoding="utf-8"))
+    structures = [entry for name, entry in content["structures"].items() if name != "about"]
+    lists = [*content["words"].values(), *(entry.get(part, []) for entry in structures for part in ENTRIES)]
+    meanings = Counter(word for texts in lists for word in set(map(plain_key, texts)))
+    assert [word for word, n in meanings.items() if n > 1] == []
 
 
 def test_openkbp_names_are_all_known():

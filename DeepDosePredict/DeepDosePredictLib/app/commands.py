@@ -19,6 +19,7 @@ from ..model.contract import read_contract
 from ..model.installed import find_model, installed_models, is_replacement, model_card, open_model
 from ..model.predictor import Predictor
 from ..patient.case import folder_name
+from ..patient.roles import PATIENTS
 from ..phantom.anatomy import head_and_neck_phantom
 from ..phantom.dicom import write_phantom
 from ..planner.gantry_angles import parse_gantry_angles
@@ -30,7 +31,7 @@ from .evaluation import CohortScores, compare_derived_masks, given_predictions, 
 from .evaluation import evaluate as evaluate_patients
 from .output_lock import locked
 from .prediction import Job, Settings, predict_patient, result_key
-from .sources import CaseSource, find_cases, is_case
+from .sources import CaseSource, GivenRoles, find_cases, is_case
 
 
 def predict(options: Namespace) -> int:
@@ -38,7 +39,7 @@ def predict(options: Namespace) -> int:
     single = len(sources) == 1 and [sources[0].folder] == options.input
     if options.reference and not single:
         raise DeepDoseError("--reference goes with one patient; in a batch each patient's own dose is the reference")
-    roles = read_roles(options.roles) if options.roles else None
+    roles = _roles(options, sources)
     angles = parse_gantry_angles(options.gantry_angles)
     settings = Settings(options.model, options.device, options.single_pass, angles, roles)
     if not single:
@@ -61,11 +62,22 @@ def predict(options: Namespace) -> int:
     return 0
 
 
+def _roles(options: Namespace, sources: Sequence[CaseSource]) -> GivenRoles | None:
+    """The roles file; says which of its patients are not here, for their answers may have been meant for others."""
+    if not options.roles:
+        return None
+    roles = read_roles(options.roles)
+    if unknown := set(roles.get(PATIENTS, ())) - {source.name for source in sources}:
+        print(f"deepdose: {options.roles} has roles for {', '.join(sorted(unknown))}, who is not here", file=sys.stderr)
+    return roles
+
+
 def structures(options: Namespace) -> int:
     """1 if any patient cannot be predicted as its contours stand."""
-    roles = read_roles(options.roles) if options.roles else None
+    sources = find_cases(options.input)
+    roles = _roles(options, sources)
     failed = 0
-    for source in find_cases(options.input):
+    for source in sources:
         try:
             case = source.read(roles)
         except (DeepDoseError, OSError) as error:

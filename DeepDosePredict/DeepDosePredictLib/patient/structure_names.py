@@ -151,7 +151,7 @@ def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decisio
 
 
 def _planned_target(reading: NameReading, planned: float, of_dose: float | None) -> Decision:
-    """A target of which the RTPLAN states a prescription: the whole one, unless name or reference dose say otherwise."""
+    """A target with the RTPLAN's prescription, a question where name or reference dose say otherwise."""
     role = (f"PTV{planned:g}",)
     if reading.levels and not any(_same_dose(planned, level) for level in reading.levels):
         stated = ", ".join(f"{level:g}" for level in reading.levels)
@@ -180,9 +180,9 @@ def _open_target(segment: str, reading: NameReading, targets: tuple[str, ...], e
 
 def _ask_about_other_days(found: dict[str, Decision], readings: Mapping[str, NameReading]) -> None:
     """Of targets of one level, those with a date in their names may be versions."""
-    for segment, reading in readings.items():
+    for segment in (segment for segment, reading in readings.items() if reading.dated):
         same = [s for s, d in found.items() if d.outcome is Outcome.TARGET and d.roles == found[segment].roles]
-        if reading.dated and segment in same and len(same) > 1:
+        if segment in same and len(same) > 1:
             note = "its name has a date, and there is another target of its prescription"
             found[segment] = Decision(Outcome.POSSIBLE_TARGET, found[segment].roles, note=note)
 
