@@ -553,7 +553,7 @@ def test_predicted_dose_says_what_it_is_and_belongs_to_the_patient(predicted, sm
     ct = pydicom.dcmread(small / "ct-001.dcm")
     for words in (dose.SeriesDescription, dose.DoseComment):
         assert "PREDICTED" in words and "research use only" in words
-    assert "Not for clinical use" in dose.ImageComments and "tiny 1" in dose.DoseComment
+    assert "Not for clinical use. DVHs on whole voxels" in dose.ImageComments and "tiny 1" in dose.DoseComment
     for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID"):
         assert dose[keyword].value == ct[keyword].value
     assert dose.ReferencedStructureSetSequence[0].ReferencedSOPInstanceUID == structures.SOPInstanceUID

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from ..dvh.metrics import metric_differences
+from ..dvh.metrics import METHOD, metric_differences
 from ..errors import CaseError, DeepDoseError
 from ..io.atomic import atomic_write, check_writable, staged_files
 from ..io.nrrd_case import write_nrrd_case
@@ -163,7 +163,8 @@ def _print_evaluation(result: CohortScores) -> None:
                 differences.setdefault((roi, name), []).extend(metric_differences(one, score.predicted))
     for (roi, name), values in sorted(differences.items()):
         say(f"{roi:<14} {name:<9} {sum(values) / len(values):>18.3f} {len(values):>9}")
-    say(f"\n{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
+    say(f"\nmetrics on {METHOD}")
+    say(f"{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
     say(f"dose score {content['dose_score']:.4f} Gy")
     say(f"DVH score  {content['dvh_score']:.4f} Gy")
 

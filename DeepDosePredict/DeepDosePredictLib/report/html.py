@@ -73,6 +73,9 @@ a { color: #1c5fa8; } footer { margin-top: 36px; border-top: 1px solid #ccd3dc; 
 """
 
 
+_METHOD = f'<p class="faint">On {escape(METHOD)}.</p>'
+
+
 def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
     """The page of one patient; with a link to the cohort's page in the folder above if it is one of a cohort."""
     tiles = []
@@ -156,6 +159,7 @@ def _distributions(errors: Sequence, rows: Sequence) -> list[str]:
     if not errors:
         return [
             "<h2>Predicted metrics</h2>",
+            _METHOD,
             '<p class="faint">There are no reference doses to compare with.</p>',
             _picture(draw_metrics(rows, "Predicted [Gy]"), "image/svg+xml", "Predicted metrics over the cohort"),
         ]
@@ -163,6 +167,7 @@ def _distributions(errors: Sequence, rows: Sequence) -> list[str]:
         "<h2>Scores</h2>",
         _picture(draw_scores(errors), "image/svg+xml", "Distributions of dose error and DVH error"),
         "<h2>Metrics by structure</h2>",
+        _METHOD,
         _picture(
             draw_metrics(rows, "Prediction − reference [Gy]"),
             "image/svg+xml",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...dvh.metrics import cumulative_dvh, roi_doses
+from ...dvh.metrics import METHOD, cumulative_dvh, roi_doses
 from ...patient.case import Case
 from .index import PREDICTION_MODEL_NAME
 from .sop_classes import RT_DOSE, RT_PLAN, RT_STRUCTURES
@@ -48,7 +48,7 @@ def write_predicted_dose(path: str | Path, dose: np.ndarray, case: Case, model: 
         InstanceNumber=1,
         ManufacturerModelName=PREDICTION_MODEL_NAME,
         DoseComment=f"{LABEL}: {model}"[:64],
-        ImageComments=f"Not for clinical use. {comments}".strip()[:10240],
+        ImageComments=f"Not for clinical use. DVHs on {METHOD}. {comments}".strip()[:10240],
         ContentDate=f"{now:%Y%m%d}",
         ContentTime=f"{now:%H%M%S}",
         InstanceCreationDate=f"{now:%Y%m%d}",
