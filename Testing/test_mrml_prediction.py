@@ -219,6 +219,18 @@ def test_what_names_do_not_settle_must_be_given(nodes, names, words):
         prediction.predictDose(ct, segmentation)
 
 
+def test_the_plan_tells_a_prescription_that_a_name_leaves_open(nodes, tiny_model):
+    ct, segmentation, plan = nodes
+    rename(segmentation, PTV70="PTV_High", Larynx="PTV70 ring")
+    assert "PTV_High: its name states no dose" in inputs.checkInputs(ct, segmentation).problem
+    result = prediction.predictDose(ct, segmentation, plan, model=str(tiny_model))
+    uses = {use.contour: use for use in result.assignment.uses}
+    assert (uses["PTV_High"].role, uses["PTV_High"].source) == ("PTV70", "reference dose")
+    assert any("PTV_High" in warning and "confirm" in warning for warning in result.warnings)
+    account = dose_node.provenanceOf(result.doseNode)["Assignment"]
+    assert "PTV_High -> PTV70 (from reference dose)" in account and "PTV70 ring (made for planning" in account
+
+
 def test_roles_may_be_given_by_name(nodes, tiny_model):
     ct, segmentation, _ = nodes
     rename(segmentation, PTV70="boost", Larynx="Larynx_SG")

@@ -117,7 +117,7 @@ def vocabulary() -> Vocabulary:
     """DeepDoseError if the file that ships cannot be read."""
     try:
         content = json.loads(WORDS.read_text(encoding="utf-8"))
-        structures = {name: entry for name, entry in content["structures"].items() if name != "about"}
+        structures = content["structures"]
         return Vocabulary(
             _words(content["words"], structures),
             {name: _structure(name, entry) for name, entry in structures.items()},
