@@ -122,7 +122,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
         self.labels = {
             name: WrappedLabel(getattr(self.ui, f"{name}Label"))
-            for name in ("researchUse", "welcome", "noSegmentation", "warnings", "reason", "status")
+            for name in ("researchUse", "welcome", "noSegmentation", "account", "warnings", "reason", "status")
         }
         self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
         self.guard = slice_views.PatientGuard()
@@ -287,10 +287,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.watch.watch([parameters.ct, segmentation, parameters.referenceDose])
 
     def _showReadiness(self):
-        reason, warnings = readiness(self._parameterNode, self.structures, self.models.key)
-        self.ui.predictButton.enabled = not reason or self._isPredicting
-        self.labels["reason"].show("" if self._isPredicting else reason)
-        self.labels["warnings"].show(bullets(warnings))
+        check = readiness(self._parameterNode, self.structures, self.models.key)
+        self.ui.predictButton.enabled = not check.problem or self._isPredicting
+        self.labels["reason"].show("" if self._isPredicting else check.problem)
+        self.labels["warnings"].show(bullets(check.warnings))
+        self.labels["account"].show("\n".join(check.account))
+        self.ui.accountCollapsibleButton.visible = bool(check.account)
 
     def showStatus(self, text):
         self.labels["status"].show(text)

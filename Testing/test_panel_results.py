@@ -189,6 +189,18 @@ def test_isodose_levels_can_be_chosen_in_percent_and_gray(panel, tree):
     assert "'many' is none" in panel.ui.reasonLabel.text
 
 
+def test_all_contours_are_accounted_for_before_and_after(panel, session, patient):
+    patient.segmentation.GetSegmentation().GetSegment("Bone_Mandible").SetName("Lips")
+    session.wait()
+    before = panel.ui.accountLabel.text
+    assert "PTV_7000 -> PTV70 (from name)" in before and "left out: Lips" in before
+    panel.ui.accountCollapsibleButton.collapsed = panel.ui.usedCollapsibleButton.collapsed = False
+    predict(panel)
+    assert panel.ui.usedLabel.text == before and panel.ui.usedLabel.visible
+    panel.ui.segmentationSelector.setCurrentNode(None)
+    assert not panel.ui.accountCollapsibleButton.visible
+
+
 # --- waiting
 
 

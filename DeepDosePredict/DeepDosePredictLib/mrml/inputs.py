@@ -51,10 +51,17 @@ class Inputs:
 
 @dataclass(frozen=True)
 class InputCheck:
-    """Whether Predict can run: `problem` says in words why not, or is empty; `warnings` what to know before."""
+    """Whether Predict can run.
+
+    Attributes:
+        problem: in words why not, or empty.
+        warnings: what to know before.
+        account: which contour goes in as what, and what is left out and why.
+    """
 
     problem: str = ""
     warnings: tuple[str, ...] = ()
+    account: tuple[str, ...] = ()
 
 
 def checkInputs(
@@ -65,7 +72,7 @@ def checkInputs(
         inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
         targets = [role for role in inputs.roles if is_target(role)]
         doubts = read_contract(find_model(model)).doubts(targets, inputs.roles)
-        return InputCheck("", (*inputs.warnings, *doubts))
+        return InputCheck("", (*inputs.warnings, *doubts), tuple(inputs.assignment.lines()))
     except DeepDoseError as error:
         return InputCheck(str(error))
 

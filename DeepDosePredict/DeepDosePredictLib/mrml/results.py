@@ -10,7 +10,7 @@ from .subject_hierarchy import fileInFolder, folderOf, removeEmptyFolder
 
 CT, SEGMENTATION, REFERENCE_DOSE = (OWN_PREFIX + name for name in ("CT", "Segmentation", "ReferenceDose"))
 TABLE, CHART, DIFFERENCE, ISODOSE = (OWN_PREFIX + name for name in ("MetricsTable", "Chart", "Difference", "Isodose"))
-PRESCRIPTION = OWN_PREFIX + "Prescription"
+PRESCRIPTION, ACCOUNT = OWN_PREFIX + "Prescription", OWN_PREFIX + "Assignment"
 FINGERPRINT, SCORES, WARNINGS, OUT_OF_DATE = (
     OWN_PREFIX + name for name in ("Fingerprint", "Scores", "Warnings", "OutOfDate")
 )
@@ -59,7 +59,7 @@ class Results:
         return float(self.doseNode.GetAttribute(PRESCRIPTION).partition(" ")[0])
 
     def text(self, name: str) -> str:
-        """One of FINGERPRINT, SCORES and WARNINGS; "" where it was not noted."""
+        """One of FINGERPRINT, SCORES, WARNINGS and ACCOUNT; "" where it was not noted."""
         return self.doseNode.GetAttribute(name) or ""
 
     def note(self, name: str, text: str) -> None:

@@ -6,14 +6,14 @@ from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
 from ..mrml.comparison import parseMetrics
-from ..mrml.inputs import checkInputs
+from ..mrml.inputs import InputCheck, checkInputs
 from ..mrml.isodose import isodoseLevels
 from ..planner.gantry_angles import parse_gantry_angles
 from .parameter_node import OutputGrid
 
 
-def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]:
-    """(why a prediction is not possible, "" if it is; warnings), in words.
+def readiness(parameters, structures, model: str) -> InputCheck:
+    """Why a prediction is not possible, or what to know before it, in words.
 
     Args:
         parameters: the parameter node, or None while the scene closes.
@@ -21,22 +21,20 @@ def readiness(parameters, structures, model: str) -> tuple[str, tuple[str, ...]]
         model: key of the chosen model.
     """
     if parameters is None or parameters.ct is None:
-        return _("Select a CT volume."), ()
+        return InputCheck(_("Select a CT volume."))
     if parameters.segmentation is None:
-        return _("Select the segmentation with the contours."), ()
+        return InputCheck(_("Select the segmentation with the contours."))
     if structures.unanswered:
-        return _("Please confirm in the table of structures: {names}.").format(
-            names=", ".join(structures.unanswered)
-        ), ()
+        question = _("Please confirm in the table of structures: {names}.")
+        return InputCheck(question.format(names=", ".join(structures.unanswered)))
     if parameters.outputGrid is OutputGrid.reference and parameters.referenceDose is None:
-        return _("Select a reference dose, or another dose grid under Advanced."), ()
+        return InputCheck(_("Select a reference dose, or another dose grid under Advanced."))
     try:
         parseMetrics(parameters.extraMetrics)
         parse_gantry_angles(parameters.gantryAngles)
         isodoseLevels(1.0, parameters.isodoseLevels)
     except DeepDoseError as error:
-        return str(error), ()
-    check = checkInputs(
+        return InputCheck(str(error))
+    return checkInputs(
         parameters.ct, parameters.segmentation, parameters.referenceDose, structures.answers, model or None
     )
-    return check.problem, check.warnings

@@ -103,11 +103,11 @@ def roles_of_rows(rows: Sequence[StructureRow]) -> Roles:
 
 
 def answers_of_rows(rows: Sequence[StructureRow]) -> Roles:
-    """All that the rows say: roles, () for an organ that is left out, and under NOT_TARGETS what is no target."""
+    """What the user said beyond names: roles, () for an organ left out, and under NOT_TARGETS what is no target."""
     used = {segment for row in rows for segment in row.segments}
     asked = {segment for row in rows if row.level is not None for segment in (*row.candidates, *row.matched)}
-    organs = {row.role: row.segments for row in rows if row.level is None}
-    return {**roles_of_rows(rows), **organs, NOT_TARGETS: tuple(sorted(asked - used))}
+    said = [row for row in rows if row.state is not State.MATCHED and (row.segments or row.level is None)]
+    return {**{row.role: row.segments for row in said}, NOT_TARGETS: tuple(sorted(asked - used))}
 
 
 def choose(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, segments: tuple[str, ...]) -> Edits:
