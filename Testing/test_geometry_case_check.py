@@ -144,6 +144,7 @@ def test_arms_couch_and_what_the_external_leaves_out(small_case):
     couch = body_of(ct)
     couch[20:44, 50:56, 10:54] = True
     assert "External holds" in doubts(couch) and "couch" in doubts(couch)
+    assert "External holds" in doubts(np.ones(SMALL, bool)) and "air around the body" in doubts(np.ones(SMALL, bool))
     half = body_of(ct)
     half[:, :, 36:] = False
     assert "External leaves out" in doubts(half)

@@ -75,8 +75,8 @@ def _check_air(values: np.ndarray, soft: float, where: str) -> None:
         return
     low, high = np.percentile(values, (1, 99))
     if low == high:
-        raise _no_ct(where, f"nearly all of its values are {low:g}")
-    fact = f"nothing in it has the value of air, -1000 HU; its values run from {low:.0f} to {high:.0f}"
+        raise _no_ct(where, f"nearly all of its values are {low + 0.0:g}")
+    fact = f"nothing in it has the value of air, -1000 HU; its values run from {low:.4g} to {high:.4g}"
     if 800 <= soft <= 1300:
         fact += ", about 1000 too high, as with a wrong RescaleIntercept"
     elif high - low < 10:

@@ -26,7 +26,9 @@ METAL_HU, METAL_CM3 = 2800.0, 4.0
 ARMS_CM3, ARM_RADIUS_MM, TISSUE_HU = 30.0, 10.0, (-150.0, 250.0)
 """Tissue beside the body that is thicker than twice the radius; measured 0 in all but one patient (58)."""
 CUT_SLICES, CUT_VOXELS = 3, 3
-EXTERNAL_CM3 = 50.0
+EXTERNAL_CM3, EXTERNAL_AIR_CM3, AIR_HU = 50.0, 500.0, -700.0
+"""What a contoured body may hold beside the body, and leave out of it; and air around it. OpenKBP's dose masks hold 7
+cm3 of air at the median, and more than 500 in one of twenty patients."""
 FIELD_VOXELS = 0.02  # of the field's radius
 
 _IN_PLANE = np.array([[[0] * 3] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0] * 3] * 3], bool)
@@ -92,13 +94,15 @@ def body_doubts(
     volume = np.count_nonzero(ndimage.binary_dilation(core, _IN_PLANE, radius, mask=tissue)) * voxel_cm3
     if volume > ARMS_CM3:
         doubts.append(f"{volume:.0f} cm3 of tissue beside the body (arms, bolus?) get no dose")
-    return doubts if external is None else doubts + _external(hu > BODY_HU, body, external[slices], voxel_cm3)
+    return doubts if external is None else doubts + _external(hu, body, external[slices], voxel_cm3)
 
 
-def _external(dense: np.ndarray, body: np.ndarray, external: np.ndarray, voxel_cm3: float) -> list[str]:
+def _external(hu: np.ndarray, body: np.ndarray, external: np.ndarray, voxel_cm3: float) -> list[str]:
     both = external.any((1, 2)) & body.any((1, 2))
     # A voxel more on each side: contours are drawn by hand, and the skin's voxels are half air.
     around, within = (ndimage.binary_dilation(mask, _IN_PLANE) for mask in (body, external))
+    dense = hu > BODY_HU
+    air = np.count_nonzero(external & (hu < AIR_HU) & ~around) * voxel_cm3
     more = np.count_nonzero((external & dense & ~around)[both]) * voxel_cm3
     less = np.count_nonzero((body & dense & ~within)[both]) * voxel_cm3
     doubts = []
@@ -107,6 +111,8 @@ def _external(dense: np.ndarray, body: np.ndarray, external: np.ndarray, voxel_c
             f"{EXTERNAL} holds {more:.0f} cm3 of something beside the body (couch, headrest, mask, bolus?): it is"
             " taken for the patient and gets dose"
         )
+    if air > EXTERNAL_AIR_CM3:
+        doubts.append(f"{EXTERNAL} holds {air:.0f} cm3 of air around the body: dose is predicted in it")
     if less > EXTERNAL_CM3:
         doubts.append(f"{EXTERNAL} leaves out {less:.0f} cm3 of the body: no dose is predicted there")
     return doubts
