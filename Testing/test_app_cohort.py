@@ -24,6 +24,7 @@ from DeepDosePredictLib.app.sources import COMPACT, CaseSource, find_cases
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.io.atomic import staged_files
 from DeepDosePredictLib.io.nrrd_case import write_nrrd_case
+from DeepDosePredictLib.model.contract import ChannelSpec
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.report.result import RESULT, Result, read_result
 from synthetic import make_case, make_model
@@ -203,6 +204,25 @@ def test_what_counts_as_finished(tmp_path, compact, tiny_model, monkeypatch):
         read_result(job.output)
     (job.output / "dose.nrrd").unlink()
     assert not finished_result(job)
+
+
+def test_sizes_and_gantry_angles_are_part_of_what_was_predicted(tmp_path, compact, tiny_model):
+    """A file of another size at the same time is another input, and other beams make another dose."""
+    source = find_cases([cohort_of(compact, tmp_path / "cohort", ["p", "q"])])[0]
+    predictor = Settings(tiny_model, "cpu").predictor()
+    ct, key = source.folder / "ct.nrrd", result_key(source, predictor)
+    when = ct.stat().st_mtime_ns
+    with ct.open("ab") as file:
+        file.write(b"x")
+    os.utime(ct, ns=(when, when))
+    assert result_key(source, predictor) != key
+    spec = ChannelSpec(("ct", "plan_dose", "ptv/PTV70"), gantry_angles=(0, 120, 240))
+    model = make_model(tmp_path / "beams.safetensors", spec=spec)
+    keys = [
+        result_key(source, Settings(model, "cpu", gantry_angles=angles).predictor())
+        for angles in (None, (0.0, 120.0, 240.0), (0.0, 90.0, 240.0))
+    ]
+    assert keys[0] == keys[1] != keys[2]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"[" * 100_000, b'{"patient": 3}', b"\xff\xfe"])

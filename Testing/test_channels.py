@@ -109,3 +109,17 @@ def test_other_prescriptions_keep_their_values_in_the_nearest_channels(case):
     expected = case.rois["PTV63"] * (55 / 60) + case.rois["PTV56"] * (54 / 60)
     np.testing.assert_allclose(by_name["ptv/PTV63"], expected, atol=1e-6)
     assert not by_name["ptv/PTV56"].any()
+
+
+def test_targets_that_overlap_in_one_channel_do_not_add_up():
+    """The higher prescription counts there, as it does everywhere."""
+    one, two = np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
+    one[0], two[:, 0] = True, True
+    rois = RoiMask.encode({"PTV60": one, "PTV59": two})
+    spec = ChannelSpec()
+    inputs = ChannelInputs(
+        torch.zeros((1, 2, 2, 2), dtype=torch.int16), to_tensor(rois.bits)[None], rois.names, torch.ones((1, 2, 2, 2))
+    )
+    channels = build_channels(inputs, spec, {"PTV60": "PTV70", "PTV59": "PTV70"})
+    expected = np.where(one, 1.0, np.where(two, 59 / 60, 0.0))
+    np.testing.assert_allclose(channels[0, spec.names.index("ptv/PTV70")], expected, rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -210,3 +211,37 @@ def test_slicerrts_curves(reference_cases):
         assert len(axis) == len(curve), (patient, roi)
         np.testing.assert_allclose(axis, curve[:, 0], atol=1e-6)
         np.testing.assert_allclose(percents, curve[:, 1], atol=0.02, err_msg=f"{patient} {roi}")
+
+
+@given(st.integers(1, 900), st.sampled_from(("0.1", "0.3", "0.7", "1.1", "2.9", "7.3", "0.064", "2.197")), st.data())
+@settings(max_examples=200, deadline=None)
+def test_whole_numbers_of_samples_are_not_lost_to_rounding(number, sample_volume, data):
+    """The dose of the hottest `number` samples, exactly that of the next cooler one, in cc and in percent."""
+    samples = np.arange(1000, dtype=np.float32)
+    cc = Fraction(sample_volume) * number / 1000
+    structure = StructureDose(samples, float(Fraction(sample_volume)))
+    assert structure.metric(Metric("Dcc", float(cc))) == 999 - number
+    assert structure.metric(Metric("D%", float(Fraction(number, 10)))) == 999 - number
+
+
+def test_voxel_volume_decides_what_a_hot_volume_is():
+    """0.1 cc of samples of 2 mm3 are 50 of them, of samples of 5 mm3 20; more than there is gives the minimum."""
+    samples = np.arange(100, dtype=np.float32)
+    assert [StructureDose(samples, v).metric(Metric("Dcc", 0.1)) for v in (2.0, 5.0, 0.5)] == [49, 79, 0]
+    assert StructureDose(samples, 5.0).volume_cc == 0.5
+    assert OversampledDose(np.ones((2, 2, 2), np.float32), 40.0).sample_volume_mm3 == 5
+
+
+def test_first_point_of_a_curve_is_the_whole_structure():
+    structure = StructureDose(np.float32([0.0, 0.05, 10.0, 20.0]), 1.0)
+    doses, percents = structure.curve(20.0, start=0.1, step=5.0)
+    assert doses == pytest.approx([0, 0.1, 5.1, 10.1, 15.1, 20.1]) and percents.tolist() == [100, 50, 50, 25, 25, 0]
+    doses, percents = structure.curve(0.05)
+    assert doses.tolist() == [0, 0.1] and percents.tolist() == [100, 50]
+
+
+def test_negative_voxels_are_counted():
+    dose = np.float32([[[-1.0, 0.0, 2.0, -0.5]]])
+    assert OversampledDose(dose, 8.0).n_negative == 2 and OversampledDose(dose, 8.0).highest == 2
+    assert OversampledDose(np.abs(dose), 8.0).n_negative == 0
+    assert OversampledDose(np.float32([[[-3.0]]]), 8.0).highest == 0

@@ -67,3 +67,40 @@ def test_a_short_body_contour_is_a_dose_mask_already():
     assert ends_near(short, target, spacing_k=2.5)
     assert not ends_near(body, target, spacing_k=2.5), "it may go on beyond the grid"
     assert not ends_near(short, target, spacing_k=20.0)
+
+
+def test_a_body_at_the_rim_of_the_grid_goes_on_beyond_it():
+    """Shoulders are wider than the grid: a part two voxels wide at its edge is body, and so is a cavity near it."""
+    ct = np.full(SHAPE, -1000, np.int16)
+    ct[:, 20:40, :2] = 40
+    target = np.zeros(SHAPE, bool)
+    target[8:12, 28:32, :2] = True
+    rows = slice(21, 39)  # the opening rounds corners off
+    assert (find_body(ct, target) == (ct > -300))[:, rows].all()
+    ct[:, 10:50, :30] = 40
+    whole = ct > -300
+    ct[:, 26:28, 1:3] = -1000
+    assert (find_body(ct, target) == whole)[:, rows].all()
+
+
+def test_thin_walls_between_cavities_belong_to_the_body():
+    """The opening cuts a wall of one voxel; what lies between two enclosed cavities is body all the same."""
+    ct, body, target = scan()
+    ct[:, 20:30, 26:38] = -1000
+    ct[:, 25] = np.where(body[:, 25], 40, ct[:, 25])
+    assert (find_body(ct, target) == body).all()
+
+
+@pytest.mark.parametrize(("first", "last", "near"), [(2, 17, True), (1, 12, False), (8, 18, False), (3, 16, True)])
+def test_both_ends_of_a_body_contour_count(first, last, near):
+    """Targets in slices 9 to 11 of 12 mm: up to six slices, 72 mm, beyond them on either side."""
+    _, body, target = scan()
+    slices = np.arange(20)[:, None, None]
+    assert ends_near(body & (slices >= first + 1) & (slices <= last), target, 12.0) == near
+
+
+def test_a_body_contour_up_to_the_end_of_the_grid_is_no_dose_mask():
+    _, body, target = scan()
+    slices = np.arange(20)[:, None, None]
+    assert not ends_near(body & (slices <= 14), target, 1.0) and not ends_near(body & (slices >= 5), target, 1.0)
+    assert ends_near(body & (slices >= 1) & (slices <= 18), target, 1.0)

@@ -105,3 +105,52 @@ def test_planes_of_any_orientation_give_the_same_volume(seed):
 def test_contours_that_are_none_are_refused_with_words(contours, words):
     with pytest.raises(DeepDoseError, match=words):
         contours_to_labelmap(contours, "file, Cord")
+
+
+def test_parts_up_to_15_mm_apart_belong_together():
+    """Planes every 3 mm: five left out are 18 mm from plane to plane, four are 15 mm."""
+    lower = [0, 3, 6, 9]
+    assert volume(stack(*lower, *(24 + z for z in lower))) == pytest.approx(40 * 40 * 12 * 3, rel=0.01)
+    assert volume(stack(*lower, *(27 + z for z in lower))) == pytest.approx(40 * 40 * 8 * 3, rel=0.01)
+
+
+def test_a_gap_is_filled_from_the_nearer_plane():
+    heights = [0, 3, 6, 18, 21]
+    contours = [square(40 if z < 10 else 30, z=z) for z in heights]
+    mask, _ = contours_to_labelmap(contours, "s")
+    areas = mask.sum((1, 2)) / mask[0].sum()
+    assert areas == pytest.approx([1, 1, 1, 1, 1, 0.5625, 0.5625, 0.5625], abs=0.02), "half way: the lower one"
+
+
+def test_parts_beside_one_another_are_not_joined():
+    """Half of the smaller must overlap."""
+    lower = [square(40, z=z) for z in (0, 3)]
+    for shift, filled_planes in ((18, 1), (22, 0)):
+        upper = [square(40, z=z, centre=(shift, 0)) for z in (9, 12)]
+        mask, _ = contours_to_labelmap([*lower, *upper], "s")
+        assert mask.any((1, 2)).tolist() == [True, True, bool(filled_planes), True, True]
+
+
+@pytest.mark.parametrize("size", [20.0, 100.0, 400.0])
+def test_place_and_resolution_of_the_labelmap(size):
+    """A quarter of a millimetre to one, 256 pixels across; the grid's voxels lie where the contour is."""
+    mask, grid = contours_to_labelmap([square(size, z, centre=(13.0, -7.0)) for z in (5.0, 8.0)], "s")
+    assert grid.spacing[1] == grid.spacing[2] == pytest.approx(min(1.0, max(0.25, size / 256)))
+    k, j, i = np.nonzero(mask)
+    points = (grid.ijk_to_ras @ np.stack((i, j, k, np.ones(len(i)))))[:3]
+    assert points.mean(1) == pytest.approx((13.0, -7.0, 6.5), abs=0.51 * grid.spacing[1])
+    assert np.ptp(points[0]) == pytest.approx(size, abs=1.01 * grid.spacing[1])
+    assert not (mask[:, 0].any() or mask[:, -1].any() or mask[:, :, 0].any() or mask[:, :, -1].any())
+
+
+def test_planes_that_are_too_many_are_refused():
+    near, far = stack(0, 0.25, 0.5), stack(1500)
+    with pytest.raises(DeepDoseError, match=r"0\.25 mm apart but reach over 1500 mm"):
+        contours_to_labelmap([*near, *far], "s")
+    assert volume([*near, *stack(800)]) == pytest.approx(1600 * 4 * 0.25, rel=0.02)
+
+
+def test_extent_that_no_patient_has_is_refused():
+    assert volume([square(3990)]) > 0
+    with pytest.raises(DeepDoseError, match="no place in a patient"):
+        contours_to_labelmap([square(4010)], "s")

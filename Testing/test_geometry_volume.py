@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from DeepDosePredictLib.geometry.volume import Volume, reslice
+from DeepDosePredictLib.geometry.volume import Volume, averaged, downsampling, reslice
 from DeepDosePredictLib.patient.grid import Grid, transformed
 
 SLOPES = np.array([0.3, -0.2, 0.5])
@@ -72,3 +72,67 @@ def test_numpy_and_vtk_agree():
         assert border.mean() < 1e-3 and np.abs(ours - theirs)[~border].max() < 1e-4
         ours, theirs = (f(values > 0, source, grid, 0, False) for f in (reslice, vtk_reslice))
         assert (ours != theirs).mean() < 1e-3
+
+
+@pytest.mark.parametrize("degrees", [0, 90])
+def test_the_outer_faces_belong_to_the_volume(degrees):
+    """Samples exactly on them, as a grid refined by two about its corners has, are no background."""
+    source = Grid((4, 5, 6), turned(spacing=(2, 2, 2), origin=(-7, 3, 11), degrees=degrees))
+    shape = tuple(2 * n + 1 for n in source.shape)
+    grid = Grid(shape, source.ijk_to_ras @ turned(spacing=(0.5,) * 3, origin=(-0.5,) * 3))
+    for linear in (True, False):
+        assert (reslice(np.ones(source.shape, np.float32), source, grid, 7, linear) == 1).all()
+
+
+def test_half_way_between_two_voxels_the_upper_one_counts():
+    source = Grid((3, 4, 5), turned())
+    array = np.arange(60).reshape(3, 4, 5)
+    grid = Grid((3, 4, 4), turned(origin=(0.5, 0, 0)))
+    np.testing.assert_array_equal(reslice(array, source, grid, -1, linear=False), array[:, :, 1:])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "number"), [(0.4, 1), (0.89, 1), (1.0, 1), (1.5, 1), (1.89, 1), (1.92, 2), (2.0, 2), (2.6, 2), (3.95, 4)]
+)
+def test_only_whole_voxels_are_averaged(ratio, number):
+    """A tenth of a voxel may lack; with half of one, a voxel would count that lies in the next block."""
+    source = Grid((9, 9, 9), turned())
+    assert downsampling(source, Grid((2, 2, 2), turned(spacing=(ratio,) * 3))) == (number,) * 3
+
+
+def test_voxels_are_counted_along_the_axis_they_lie_on():
+    """(k, j, i) of the source, whichever way it lies: its K along the grid's I, I along J, J along K."""
+    source = Grid((9, 9, 9), turned((1, 2, 0), (-1, 1, 1), (1.0, 2.0, 0.5)))
+    grid = Grid((2, 2, 2), turned(spacing=(2.0, 3.0, 8.0)))
+    assert downsampling(source, grid) == (4, 4, 3)
+
+
+def test_means_over_blocks():
+    """Of 5x4x3 voxels in blocks of 2x3x1: the last blocks repeat the edge, and the outer faces stay."""
+    grid = Grid((5, 4, 3), turned(spacing=(3, 2, 1), origin=(10, 20, 30)))
+    array = np.random.default_rng(2).integers(0, 99, grid.shape).astype(np.int16)
+    means, coarse = averaged(array, grid, (2, 3, 1))
+    longer = array[[0, 1, 2, 3, 4, 4]][:, [0, 1, 2, 3, 3, 3]]
+    np.testing.assert_allclose(means, longer.reshape(3, 2, 2, 3, 3, 1).mean((1, 3, 5)), rtol=1e-6)
+    assert means.dtype == np.float32 and coarse.shape == means.shape and coarse.spacing == pytest.approx((2, 6, 3))
+    assert coarse.corners().min(0) == pytest.approx(grid.corners().min(0))
+    same, unchanged = averaged(array, grid, (1, 1, 1))
+    assert (same == array).all() and same.dtype == np.float32 and unchanged.same_as(grid)
+
+
+def test_smooth_sampling_averages_what_is_finer_than_the_grid():
+    """A checkerboard, which single samples would turn into stripes, becomes its mean; coarser grids' edges too."""
+    source = Grid((20, 20, 20), turned())
+    board = np.indices(source.shape).sum(0) % 2
+    grid = Grid((6, 6, 6), turned(spacing=(2, 2, 2), origin=(4.5, 4.5, 4.5)))
+    assert (Volume("v", board, source).sampled(grid, smooth=True) == 0.5).all()
+    far = Grid((3, 3, 3), turned(origin=(500, 0, 0)))
+    assert (Volume("v", board, source).sampled(far, background=-7) == -7).all()
+
+
+def test_interpolation_at_the_rim_repeats_the_outermost_voxels():
+    source = Grid((2, 2, 3), turned())
+    array = np.broadcast_to(np.float32([10, 20, 40]), (2, 2, 3))
+    grid = Grid((1, 1, 9), turned(spacing=(0.4, 1, 1), origin=(-0.8, 0, 0)))
+    found = reslice(array, source, grid, -1, linear=True)[0, 0]
+    assert found == pytest.approx([-1, 10, 10, 14, 18, 24, 32, 40, 40], abs=1e-4)

@@ -177,6 +177,10 @@ def test_study_on_oblique_slices_keeps_volumes_and_dose(patient, small):
         ),
         (lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, n * n])), "mixed spacing"),
         (
+            lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, 3 * n + 0.1 * (n == 5)])),
+            "mixed spacing, ct-005.dcm and ct-006.dcm are 3.10 mm apart",
+        ),
+        (
             lambda f: edit_ct(f, lambda d, n: setattr(d, "ImagePositionPatient", [0, 0, 3 * (n + (n > 5))])),
             "slices are missing, ct-006.dcm and ct-007.dcm",
         ),
@@ -211,6 +215,18 @@ def test_compressed_pixels_without_decoder_are_named(patient):
     edit(patient / "ct-005.dcm", compressed)
     with pytest.raises(CaseError, match=r"ct-005.dcm: its pixels are compressed \(JPEG 2000"):
         read_case(patient)
+
+
+def test_slices_and_planes_may_be_off_by_a_fiftieth(patient, small):
+    """Scanners round positions."""
+
+    def move(dataset, n: int) -> None:
+        x, y, z = map(float, dataset.ImagePositionPatient)
+        dataset.ImagePositionPatient = [x, y, z + 0.05 * (n == 5)]
+
+    edit_ct(patient, move)
+    edit(patient / "dose.dcm", offsets(lambda d, v: v + 0.1 * (v == 30)))
+    np.testing.assert_allclose(read_case(patient).dose, read_case(small).dose, atol=2e-3)
 
 
 # Dose
@@ -288,6 +304,7 @@ def test_the_same_dose_in_every_allowed_form(patient, small, change):
         (offsets(lambda d, v: v + 17), "begins with 17"),
         (offsets(lambda d, v: v[:-1]), "expected 10 numbers"),
         (offsets(lambda d, v: v**1.3), "mm apart"),
+        (offsets(lambda d, v: v + 0.2 * (v == 30)), "5.8 to 6.2 mm apart"),
         (offsets(lambda d, v: v * 0), "mm apart"),
         (lambda d: setattr(d, "NumberOfFrames", 2**30), "cannot be"),
         (lambda d: setattr(d, "Modality", "CT"), "dose"),

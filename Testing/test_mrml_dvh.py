@@ -26,7 +26,7 @@ from DeepDosePredictLib.mrml.charts import (  # noqa: E402
 )
 from DeepDosePredictLib.mrml.dvh import DvhSettings, computeDvhs  # noqa: E402
 from DeepDosePredictLib.mrml.dvh_result import curveOf  # noqa: E402
-from DeepDosePredictLib.mrml.slicerrt_dvh import LARGEST_DOSE, slicerRtDvhs, slicerRtProblem  # noqa: E402
+from DeepDosePredictLib.mrml.slicerrt_dvh import LARGEST_DOSE, _isWhole, slicerRtDvhs, slicerRtProblem  # noqa: E402
 
 SHAPE, SPACING = (16, 20, 24), (3.0, 2.5, 2.0)
 METRICS = tuple(map(Metric.parse, ("D95%", "D1%", "D0.1cc", "V20Gy", "V59.85Gy")))
@@ -473,3 +473,11 @@ def test_each_run_starts_afresh(patient, slicer_rt):
     assert not {n.GetID() for n in first.tableNodes} & {n.GetID() for n in second.tableNodes}
     key = "Predicted", "PTV70"
     assert second.curves[key].maximum == pytest.approx(2 * first.curves[key].maximum, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "whole"), [("D0.1cc", False), ("D0.5cc", True), ("D2cc", True), ("D99%", False), ("D100%", True)]
+)
+def test_what_asks_for_the_whole_structure_is_its_minimum(metric, whole):
+    """Also exactly the whole: 0.5 cc of 0.5 cc."""
+    assert _isWhole(Metric.parse(metric), 0.5) == whole and not _isWhole(Metric.parse("mean"), 0.5)

@@ -88,7 +88,8 @@ def build_channels(inputs: ChannelInputs, spec: ChannelSpec, slots: Mapping[str,
         elif kind == "ptv" and slots:
             unit = max(map(target_prescription, slots))
             for target in (target for target, slot in slots.items() if slot == roi):
-                channels[:, c] += inputs.inside(target) * (target_prescription(target) / unit)
+                level = target_prescription(target) / unit
+                channels[:, c] = torch.maximum(channels[:, c], inputs.inside(target) * level)
         elif roi in inputs.roi_names:
             level = target_prescription(roi) / spec.prescription if kind == "ptv" else 1.0
             channels[:, c] = inputs.inside(roi) * level
