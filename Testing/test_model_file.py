@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from DeepDosePredictLib.errors import ModelError
+from DeepDosePredictLib.model import model_file
 from DeepDosePredictLib.model.contract import FORMAT, ChannelSpec, read_contract
 from DeepDosePredictLib.model.installed import find_model, installed_models
 from DeepDosePredictLib.model.model_file import load_model, load_planner
@@ -51,6 +52,32 @@ def test_planner_goes_with_the_model(tmp_path):
     save_file({}, tmp_path / "other.safetensors", {"format": "something"})
     with pytest.raises(ModelError, match=r"other\.safetensors: neither a planner nor a model"):
         load_planner(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "words"),
+    [
+        ("network", {"group_size": 3, "widths": [32, 64, 128]}, "groups of 3 channels do not divide"),
+        ("network", {"head_channels": 4096}, "head_channels and full_resolution_channels"),
+        ("network", {"dilations": [1, 4096]}, "dilations"),
+        ("channels", {"gantry_angles": [0, 1e308]}, "gantry angles from -360 to 360"),
+    ],
+)
+def test_contracts_that_break_or_flood_the_memory_later(tmp_path, part, values, words):
+    path = make_model(tmp_path / "m.safetensors", spec=ChannelSpec(("ct", "plan_dose"), gantry_angles=(0, 180)))
+    path = rewritten(path, tmp_path / "odd.safetensors", lambda contract: contract[part].update(values))
+    for read in (read_contract, load_model):
+        with pytest.raises(ModelError, match=rf"odd\.safetensors: .*{words}"):
+            read(path)
+
+
+def test_a_planner_of_very_many_networks_is_refused_before_they_are_built(tmp_path, monkeypatch):
+    path = make_model(tmp_path / "m.safetensors", spec=ChannelSpec(("ct", "plan_dose"), gantry_angles=(0, 180)))
+    names = [f"planner.bixel_factors.{n}.stem.bias" for n in range(20_000)]
+    path = rewritten(path, path, change_weights=lambda w: w.update({name: torch.zeros(1) for name in names}))
+    monkeypatch.setattr(model_file, "Planner", lambda *_: pytest.fail("it was built"))
+    with pytest.raises(ModelError, match=r"m\.safetensors: its planner has 20000 networks, more than 64"):
+        load_model(path)
 
 
 def test_damaged_files(tmp_path, tiny_model):
@@ -119,7 +146,7 @@ def test_impossible_contracts(tmp_path, tiny_model, change):
 
 
 def test_weights_of_another_architecture(tmp_path, tiny_model):
-    path = rewritten(tiny_model, tmp_path / "odd.safetensors", lambda c: c["network"].update(growth=2048))
+    path = rewritten(tiny_model, tmp_path / "odd.safetensors", lambda c: c["network"].update(growth=256))
     with pytest.raises(ModelError, match="do not fit the architecture"):
         load_model(path)
 

@@ -382,6 +382,13 @@ def test_a_roles_file_that_cannot_be_is_named(tmp_path, content):
         read_roles(path)
 
 
+@pytest.mark.parametrize("role", ["PTV0", "PTV1000000000000", "PTV4.9", "PTV" + "9" * 400])
+def test_a_role_of_a_level_that_nobody_prescribes_is_no_target(role):
+    """A level of so many digits was no target any more, and the contour given for it vanished."""
+    with pytest.raises(DeepDoseError, match=f"{role[:20]}.*: a prescription lies between 5 and 100 Gy"):
+        assign({"1": "PTV_70"}, {role: "PTV_70"}, "file")
+
+
 def test_roles_from_a_script_are_checked():
     names = {"s1": "PTV_7000", "s2": "Larynx", "s3": "twin", "s4": "twin", "s5": "a", "s6": "s5"}
     answers = check_answers({"PTV70": "PTV_7000", "Larynx": ["s2"], "Mandible": None, "not_targets": ["s3"]}, names)

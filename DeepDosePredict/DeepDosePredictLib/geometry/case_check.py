@@ -13,12 +13,10 @@ import numpy as np
 from ..errors import CaseError
 from ..patient.body_sites import organs_elsewhere
 from ..patient.case import Case
-from ..patient.rois import OARS, mirrored_name
+from ..patient.rois import OARS, PRESCRIPTIONS_GY, mirrored_name
 from .ct_check import check_hounsfield
 from .site_check import site_doubts
 
-LEVELS_GY = (5.0, 100.0)
-"""Prescriptions that a target can have."""
 SPACING_K_MM, SPACING_IN_PLANE_MM = (0.75, 6.6), (1.0, 11.0)
 """Of the model's grid of 128 voxels, which holds a head and neck: half and twice what was measured, 1.5 to 3.3 and 1.95
 to 5.42."""
@@ -89,7 +87,7 @@ def check_spacing_of_grid(case: Case) -> None:
 
 def check_levels(case: Case) -> None:
     """CaseError for prescriptions that nobody gives."""
-    low, high = LEVELS_GY
+    low, high = PRESCRIPTIONS_GY
     if odd := [target for target, level in case.prescriptions.items() if not low <= level <= high]:
         raise CaseError(
             f"{case.name}: {', '.join(odd)}: a prescription lies between {low:g} and {high:g} Gy; give the targets"

@@ -64,9 +64,11 @@ class ChannelSpec:
         if (
             ("plan_dose" in self.names) != bool(self.gantry_angles)
             or len(self.gantry_angles) > MAX_BEAMS
-            or not all(map(math.isfinite, self.gantry_angles))
+            or not all(abs(angle) <= 360 for angle in self.gantry_angles)
         ):
-            raise ModelError(f"the channel plan_dose goes with gantry angles, not {list(self.gantry_angles)}")
+            raise ModelError(
+                f"the channel plan_dose goes with gantry angles from -360 to 360, not {list(self.gantry_angles)}"
+            )
         low, high = self.hu_window
         if not (0 < self.prescription < MAX_PRESCRIPTION and -math.inf < low < high < math.inf):
             raise ModelError(f"impossible prescription or HU window: {self.prescription}, {self.hu_window}")
@@ -126,11 +128,14 @@ class NetworkConfig:
         object.__setattr__(self, "dilations", tuple(self.dilations))
         if len(self.widths) != 3 or not 0 < len(self.dilations) <= 16:
             raise ValueError("DeepDoseNet needs three widths and 1 to 16 dilations")
-        counts = (self.in_channels, *self.widths, self.growth, *self.dilations, self.head_channels, self.group_size)
-        if not all(isinstance(n, int) and 1 <= n <= 4096 for n in counts):
-            raise ValueError(f"DeepDoseNet's widths, growth and dilations must be whole numbers from 1 to 4096: {self}")
-        if not (isinstance(self.full_resolution_channels, int) and 0 <= self.full_resolution_channels <= 4096):
-            raise ValueError(f"full_resolution_channels must be 0 to 4096, not {self.full_resolution_channels}")
+        counts = (self.in_channels, *self.widths, self.growth, self.group_size)
+        if not all(isinstance(n, int) and 1 <= n <= 512 for n in counts):
+            raise ValueError(f"DeepDoseNet's channels, widths and growth must be whole numbers from 1 to 512: {self}")
+        if not all(isinstance(n, int) and 1 <= n <= 16 for n in self.dilations):
+            raise ValueError(f"DeepDoseNet's dilations must be whole numbers from 1 to 16: {self}")
+        full = (self.head_channels, 1 + self.full_resolution_channels)
+        if not all(isinstance(n, int) and 1 <= n <= 65 for n in full):
+            raise ValueError(f"head_channels and full_resolution_channels must be up to 64, a channel of 128^3: {self}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout}")
         channel = self.detail_channel
@@ -140,6 +145,9 @@ class NetworkConfig:
             raise ValueError(f"pooling must be 1, or 2 or 4 with or without a detail_channel: {self}")
         if self.norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}")
+        normalised = {*self.widths, self.growth, self.full_resolution_channels} - {0}
+        if self.norm == "group" and any(n % max(1, n // self.group_size) for n in normalised):
+            raise ValueError(f"groups of {self.group_size} channels do not divide {sorted(normalised)} evenly")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from .network import DeepDoseNet
 PLANNER_FORMAT = "deepdose-planner-2"
 PLANNER = "planner."
 """What the names of a planner's weights begin with."""
-MAX_PARTNERS = 16
+MAX_PARTNERS, MAX_NETWORKS = 16, 64
+"""Planners beside the first, and networks for bixel factors of each."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -115,6 +116,8 @@ def _planner(path: Path, file: safe_open) -> Planner:
         sum(name.startswith(prefix + "bixel_factors.") and name.endswith(".stem.bias") for name in names)
         for prefix in (PLANNER, *_partners(names))
     ]
+    if max(numbers) > MAX_NETWORKS:
+        raise ModelError(f"{path}: its planner has {max(numbers)} networks, more than {MAX_NETWORKS}; copy it again")
     with torch.device("meta"):
         planner = Planner(numbers[0], numbers[1:])
     _fill(path, file, planner, names, PLANNER)

@@ -12,6 +12,9 @@ ROIS = OARS + PTVS
 DOSE_MASK = "possible_dose_mask"
 EXTERNAL = "External"
 
+PRESCRIPTIONS_GY = (5.0, 100.0)
+"""What a target can be prescribed."""
+
 _PTV = re.compile(r"PTV_?(\d+(?:\.\d+)?)")
 _SIDES = {"Left": "Right", "Right": "Left"}
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DeepDoseError
 from .assignment import Assignment, ContourUse, Roles
 from .outcome import Outcome
-from .rois import DOSE_MASK, EXTERNAL, OARS, is_target, prescription
+from .rois import DOSE_MASK, EXTERNAL, OARS, PRESCRIPTIONS_GY, is_target, prescription
 from .structure_names import BY_USER, Decision, Evidence, Match, decisions
 
 NOT_TARGETS, IF_PRESENT, PATIENTS = "not_targets", "if_present", "patients"
@@ -65,7 +65,10 @@ def check_answers(given: Mapping[str, Any], names: Mapping[str, str]) -> Answers
     for role, value in given.items():
         if role == IF_PRESENT:
             continue
-        if role not in (*OARS, EXTERNAL, DOSE_MASK, NOT_TARGETS) and prescription(role) is None:
+        level, (low, high) = prescription(role), PRESCRIPTIONS_GY
+        if level is not None and not low <= level <= high:
+            raise DeepDoseError(f"{role[:40]}: a prescription lies between {low:g} and {high:g} Gy; give it in Gy")
+        if role not in (*OARS, EXTERNAL, DOSE_MASK, NOT_TARGETS) and level is None:
             raise DeepDoseError(
                 f"{role!r} is no role; known are PTV with its level (PTV70), {', '.join(OARS)}, {EXTERNAL},"
                 f" {DOSE_MASK}, and {NOT_TARGETS} for contours that are none"
