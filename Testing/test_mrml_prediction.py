@@ -129,6 +129,20 @@ def test_what_is_loaded_is_paired_by_study(scene):
     assert "another patient" in inputs.checkInputs(volume["CT A"], segmentation).warnings[0]
 
 
+def test_one_of_several_doses_is_said_to_be_one(scene):
+    """As of a phase, beside which the plan sum was loaded."""
+    array, grid = np.zeros((2, 2, 2), np.float32), lps_grid((1, 1, 1))
+    ct, phase, total, other = (scene.volume(array, grid, name) for name in ("CT", "Phase", "Sum", "Other's"))
+    for dose in (phase, total, other):
+        dose.SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
+    file_under(scene, "A", ("plan", [ct, phase, total]))
+    file_under(scene, "B", ("plan", [other]))
+    (words,) = patients.otherDoseWarnings(ct, phase)
+    assert words.startswith("Phase is one of several doses here, beside Sum: check that it is the whole treatment's")
+    scene.scene.RemoveNode(total)
+    assert patients.otherDoseWarnings(ct, phase) == patients.otherDoseWarnings(ct, other) == []
+
+
 def test_a_study_made_for_gray_is_no_other_study(scene, nodes):
     ct, segmentation, plan = nodes
     file_under(scene, "P", ("cGy plan", [ct, segmentation]))

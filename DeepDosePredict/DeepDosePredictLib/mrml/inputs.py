@@ -14,7 +14,7 @@ from ..patient.rois import is_target
 from ..patient.roles import assign
 from ..patient.structure_names import Evidence, Match, match_structures
 from .geometry import linearToWorld, volumeGrid, volumeOf
-from .patients import mixtureWarnings
+from .patients import mixtureWarnings, otherDoseWarnings
 from .segments import segmentShape
 
 
@@ -92,6 +92,8 @@ def checkedInputs(
         raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
     linearToWorld(segmentationNode)
     mixed = mixtureWarnings(ctNode, filter(None, (segmentationNode, referenceDoseNode)))
+    if referenceDoseNode is not None:
+        mixed += otherDoseWarnings(ctNode, referenceDoseNode)
     return Inputs(
         ctNode,
         segmentationNode,

@@ -56,6 +56,20 @@ def mixtureWarnings(ctNode, others: Iterable) -> list[str]:
     return warnings
 
 
+def otherDoseWarnings(ctNode, doseNode) -> list[str]:
+    """A word where other doses belong to a CT as closely as the reference dose: it may be that of a phase only."""
+    near = kinship(ctNode, doseNode)
+    others = [
+        node.GetName() for node in dosesOf(ctNode.GetScene()) if node != doseNode and kinship(ctNode, node) >= near
+    ]
+    if not others or near is Kinship.OTHER_PATIENT:
+        return []
+    return [
+        f"{doseNode.GetName()} is one of several doses here, beside {', '.join(others)}: check that it is the whole"
+        " treatment's (of phases, their sum)"
+    ]
+
+
 def volumesOf(scene) -> list:
     """Scalar volumes that a user can choose, without this program's own results."""
     nodes = _nodes(scene, "vtkMRMLScalarVolumeNode")
