@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from DeepDosePredictLib.app.sources import OPENKBP, CaseSource, read_case
 from DeepDosePredictLib.errors import CaseError
@@ -83,6 +86,25 @@ def test_unscanned_voxels_count_for_nothing(small_case):
     assert check_hounsfield(hu, contoured, "CT", scanned) == []
     with pytest.raises(CaseError, match="CT: the contours lie beyond the CT"):
         check_hounsfield(hu, contoured, "CT", scanned & ~contoured)
+
+
+@settings(max_examples=40, deadline=None)
+@given(slope=st.floats(-3, 3), intercept=st.floats(-3000, 3000))
+def test_no_rescaling_passes_without_a_word(slope, intercept):
+    """Wherever it moves air or soft tissue by more than a tenth of what parts them."""
+    case = affine_case()
+    ct = np.clip(np.rint(case.ct * slope + intercept), -32768, 32767).astype(np.int16)
+    moved = abs(-1000 * slope + intercept + 1000) > 160 or abs(15 * slope + intercept - 15) > 160
+    try:
+        said = bool(checked(replace(case, ct=ct)).notes)
+    except CaseError:
+        said = True
+    assert said or not moved
+
+
+@cache
+def affine_case():
+    return make_case(shape=SMALL)
 
 
 def test_slices_of_two_rescalings_are_refused(small_case):
