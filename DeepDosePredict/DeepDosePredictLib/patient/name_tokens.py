@@ -90,8 +90,8 @@ _PTV = "ptv"
 _SHORT = (WordKind.SITE, WordKind.HIGH, WordKind.MID, WordKind.LOW)
 """Short words that a target's name may carry, as in PTVn."""
 _TARGETS = (WordKind.PTV, WordKind.TUMOUR, WordKind.TARGET)
-_CARRIERS = (*_TARGETS, WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.HELP, WordKind.DERIVED)
-"""Words that others may be written together with."""
+_CARRIERS = (*_TARGETS, WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN)
+"""Words that others may be written together with, one on each side."""
 
 
 def tokens_of(name: str) -> tuple[Token, ...]:
@@ -178,12 +178,20 @@ def _known_parts(run: str, words: Vocabulary) -> tuple[Word, ...]:
 
 
 def _is_plausible(parts: tuple[Word, ...]) -> bool:
-    """Whether short words stand where clinics put them: PTVn, PTVpL, RPTV, ParotidL, zPTV; not anywhere in a run."""
-    long = [n for n, word in enumerate(parts) if len(word.text) > 2 and not word.short]
-    if not any(parts[n].kind in _CARRIERS for n in long):
+    """Whether words are written together as clinics do: PTVn, PTVpL, RPTV, ParotidL, zPTV, PTVeval, CordPRV.
+
+    Any word could be cut into some short ones, and "primair" into "prim" and "air".
+    """
+    carriers = [n for n, word in enumerate(parts) if word.kind in _CARRIERS and not word.short and _is_long(word)]
+    if not carriers or any(word.kind is WordKind.WITH for word in parts):
         return False
-    last = max(long)
-    return all(n in long or _fits(parts, n, last) for n in range(len(parts)))
+    last = max(n for n, word in enumerate(parts) if len(word.text) > 2)
+    beside = {place for n in carriers for place in (n - 1, n, n + 1)}
+    return all(n in beside if len(word.text) > 2 else _fits(parts, n, last) for n, word in enumerate(parts))
+
+
+def _is_long(word: Word) -> bool:
+    return len(word.text) > 3 or (len(word.text) > 2 and word.kind in (*_TARGETS, WordKind.STRUCTURE))
 
 
 def _fits(parts: tuple[Word, ...], n: int, last: int) -> bool:
