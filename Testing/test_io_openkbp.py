@@ -175,3 +175,14 @@ def test_metal_in_the_ct_is_accepted(patient):
 
 def test_write_helper_makes_what_the_reader_expects(tmp_path):
     assert read_openkbp(write_openkbp(tmp_path / "pt_3", make_case("pt_3"))).name == "pt_3"
+
+
+@pytest.mark.slow
+def test_the_gate_refuses_no_real_patient_and_finds_contours_beside_the_anatomy(validation_patients):
+    """Only one has contours that lie beside its anatomy; metal and a cut body are the other words."""
+    notes = {folder.name: read_openkbp(folder).notes for folder in validation_patients.iterdir()}
+    usual = ("metal in the CT", "field of view cuts")
+    odd = {name for name, words in notes.items() if not all(any(u in word for u in usual) for word in words)}
+    assert len(notes) == 33 and odd == {"pt_221"}
+    assert "of Brainstem has its HU" in notes["pt_221"][0] and "CT and contours belong together" in notes["pt_221"][0]
+    assert sum(map(len, notes.values())) < 16

@@ -110,16 +110,15 @@ def orientation_doubts(case: Case) -> list[str]:
 
 def tissue_doubts(case: Case) -> list[str]:
     """Contours that do not hold what they are called, as those of another patient or of a shifted CT."""
-    together = "check that CT and contours belong together"
-    doubts = []
+    odd = []
     for roi, (low, high, least) in TISSUE_HU.items():
         hu = case.ct[case.rois[roi]] if roi in case.rois else np.empty(0)
         if hu.size and (share := np.mean((hu >= low) & (hu <= high))) < least:
-            doubts.append(f"only {share:.0%} of {roi} has its HU ({low:g} to {high:g}): {together}")
+            odd.append(f"only {share:.0%} of {roi} has its HU ({low:g} to {high:g})")
     for target in case.targets():
         if (share := np.mean(case.ct[case.rois[target]] < TARGET_AIR_HU)) > TARGET_AIR:
-            doubts.append(f"{share:.0%} of {target} is air: {together}")
-    return doubts
+            odd.append(f"{share:.0%} of {target} is air")
+    return [f"{', '.join(odd)}: check that CT and contours belong together"] if odd else []
 
 
 def reference_doubts(case: Case) -> list[str]:
