@@ -11,9 +11,8 @@ from clinical import rotation
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.geometry.model_grid import lps_grid as centred_grid
 from DeepDosePredictLib.geometry.model_grid import model_grid
-from DeepDosePredictLib.geometry.shapes import LabelmapShape
 from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
-from DeepDosePredictLib.geometry.volume import Volume, averaged
+from DeepDosePredictLib.geometry.volume import averaged
 from DeepDosePredictLib.mrml.contours import contoursToLabelmap
 from DeepDosePredictLib.mrml.geometry import sample, sampleVolume, volumeGrid, volumeOf
 from DeepDosePredictLib.mrml.segments import segmentShape
@@ -256,87 +255,6 @@ def test_model_grid_of_an_openkbp_volume_is_its_own_whatever_its_axes(scene):
     )
     flipped = own.ijk_to_ras @ np.array([[0, 0, -1, 127], [0, -1, 0, 127], [1, 0, 0, 0], [0, 0, 0, 1.0]])
     assert model_grid(volumeOf(scene.volume(np.zeros(own.shape, np.int16), flipped)), target, TRAINED).same_as(own)
-
-
-def clinical_ct(step: float, n: int, tilt: float = 0, pixel: float = 1, pixels: int = 500) -> Volume:
-    matrix = lps_grid((step, pixel, pixel), (-pixel * pixels / 2, -pixel * pixels / 2, 7))
-    turn = np.eye(4)
-    turn[1:3, 1:3] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
-    shape = (n, pixels, pixels)
-    return Volume("CT", np.broadcast_to(np.int16(0), shape), Grid(shape, turn @ matrix))
-
-
-def target_in(ct: Volume, length: float) -> LabelmapShape:
-    """A target around the middle of a CT."""
-    grid = centred_grid((round(length), 20, 20), (1, 1, 1), ct.grid.corners().mean(0))
-    return LabelmapShape(np.ones(grid.shape, bool), grid)
-
-
-@pytest.mark.parametrize(
-    ("step", "n", "length", "spacing"),
-    [
-        (3, 100, 100, 3),
-        (2, 150, 100, 2),
-        (2.5, 120, 200, 2.5),
-        (1.25, 240, 100, 2.5),
-        (1, 300, 100, 2),
-        (1, 300, 250, 3),
-        (3.27, 90, 100, 3.27),
-        (0.625, 480, 100, 2.5),
-        (2, 150, 200, 2.5),
-        (5, 60, 100, 2.5),
-        (7, 50, 100, 2.5),
-    ],
-)
-def test_model_grid_has_the_slices_of_the_ct_where_training_patients_had_such(step, n, length, spacing):
-    ct = clinical_ct(step, n)
-    target = target_in(ct, length)
-    grid = model_grid(ct, [target], TRAINED)
-    assert grid.spacing == pytest.approx((spacing, 4, 4))
-    assert np.abs(grid.corners(0).mean(0) - target.corners().mean(0))[2] <= spacing / 2 + 1e-6
-    assert made_of_blocks(grid, ct, 2) or spacing % step
-
-
-def made_of_blocks(grid: Grid, ct: Volume, axis: int) -> bool:
-    """Whether the voxels of a grid along i, j or k are blocks of voxels of the CT, counted from its first one."""
-    n = grid.spacing[2 - axis] / ct.grid.spacing[2 - axis]
-    blocks = (transformed(ct.grid.ras_to_ijk, grid.corners(0))[:, axis] - (n - 1) / 2) / n
-    return bool(np.isclose(n, round(n)) and np.allclose(blocks, np.rint(blocks), atol=1e-6))
-
-
-@pytest.mark.parametrize(
-    ("pixels", "pixel", "voxel"),
-    [
-        (512, 0.9765, 3.906),  # as the training patients, of any field of view that they had
-        (512, 1.171875, 4.6875),
-        (512, 0.6835, 2.734),
-        (512, 1.3555, 5.422),
-        (300, 0.9765, 3.906),  # cut in plane
-        (512, 1.5625, 4.6875),
-        (512, 0.488, 3.904),
-        (1024, 0.488, 3.904),
-        (1024, 0.7, 4.2),
-        (256, 1.953, 3.906),
-    ],
-)
-def test_model_grid_is_made_of_whole_pixels_with_a_spacing_that_training_patients_had(pixels, pixel, voxel):
-    ct = clinical_ct(3, 100, pixel=pixel, pixels=pixels)
-    target = target_in(ct, 100)
-    grid = model_grid(ct, [target], TRAINED, external=[target])
-    assert grid.spacing == pytest.approx((3, voxel, voxel))
-    assert made_of_blocks(grid, ct, 0) and made_of_blocks(grid, ct, 1)
-    assert np.abs(grid.corners(0).mean(0) - ct.grid.corners().mean(0))[:2].max() <= voxel / 2 + 1e-6
-
-
-def test_pixels_that_are_not_square_or_far_too_coarse_leave_the_commonest_spacing_in_plane():
-    for spacing in ((3, 1, 1.2), (3, 6, 6)):
-        ct = Volume("CT", np.zeros((100, 90, 90), np.int16), Grid((100, 90, 90), lps_grid(spacing, (0, 0, 0))))
-        assert model_grid(ct, [target_in(ct, 100)], TRAINED).spacing == pytest.approx((3, *TRAINED.spacing[1:]))
-
-
-def test_model_grid_of_an_oblique_ct_has_the_commonest_spacing():
-    ct = clinical_ct(3, 100, tilt=0.1)
-    assert model_grid(ct, [target_in(ct, 100)], TRAINED).spacing == pytest.approx(TRAINED.spacing)
 
 
 def test_sampling_an_array_with_its_own_grid_is_the_identity():
