@@ -95,7 +95,7 @@ def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> PlannedDose | None
         listed = ", ".join(map(described, study.doses))
         raise CaseError(
             f"{study.structures}: several doses fit this structure set: {listed}; name that of the whole treatment (of"
-            f" phases, their sum) with --reference, for instance --reference {study.doses[-1]}"
+            f" phases, their sum) with --reference, for instance --reference {study.doses[-1]}, or leave only it here"
         )
     dose = read_rtdose(given or study.doses[0])
     check_same_patient(text(ct, "PatientID"), "the CT", dose.patient, dose.volume.name)
