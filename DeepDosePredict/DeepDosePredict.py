@@ -111,6 +111,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        uiWidget.connect("destroyed(QObject*)", self.cleanup)  # before its children are, where nobody called cleanup
         self.logic = DeepDosePredictLogic()
         self.structures = StructureTable(
             self.ui.structureTable,

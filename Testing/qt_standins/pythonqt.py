@@ -226,7 +226,7 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
 
     def connect(self, signature: str, *target) -> bool:
         """connect(signal, callable) or connect(signal, receiver, slot)."""
-        cpp = unwrap(self)
+        cpp = self._alive("connect")
         if not _has_signal(cpp, signature):
             complain(f"QObject::connect() signal '{signature}' does not exist on {self.className()}")
             return False
@@ -248,7 +248,7 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
 
     def disconnect(self, signature: str, function) -> bool:
         """Take away one connection; False when there is none."""
-        cpp = unwrap(self)
+        cpp = self._alive("disconnect")
         known = _connections.get(self._address, [])
         for n, (of_signature, of_function, trampoline) in enumerate(known):
             if of_signature == signature and of_function == function:
@@ -260,6 +260,12 @@ class PythonQtInstanceWrapper(metaclass=WrapperType):
                 del known[n]
                 return True
         return False
+
+    def _alive(self, method: str):
+        cpp = unwrap(self)
+        if not shiboken6.isValid(cpp):
+            raise ValueError(f"Trying to call '{method}' on a destroyed {type(self).__name__} object")
+        return cpp
 
     # --- what PythonQt adds to every QObject
 
