@@ -13,9 +13,19 @@ from hypothesis.extra.numpy import arrays
 
 from DeepDosePredictLib.app.evaluation import evaluate
 from DeepDosePredictLib.dvh.goals import Goal, read_goals
-from DeepDosePredictLib.dvh.metrics import Metric, PatientScore, cumulative_dvh, dvh_score
+from DeepDosePredictLib.dvh.metrics import (
+    Metric,
+    PatientScore,
+    cumulative_dvh,
+    dose_score,
+    dvh_score,
+    metric_differences,
+    roi_doses,
+    score_patient,
+)
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_dose, read_dose_mask, to_case_axes
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 
 finite_doses = arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 80))
 
@@ -81,6 +91,95 @@ def test_goals(tmp_path):
         path.write_text(json.dumps({"goals": [entry]}))
         with pytest.raises(DeepDoseError, match=r"goals\.json"):
             read_goals(path)
+
+
+def test_limits_of_goals_are_kept_when_reached():
+    least, most = (Goal("PTV70", Metric.parse("D95%"), sense, 66.5) for sense in (">=", "<="))
+    assert [least.met(value) for value in (66.4, 66.5, 66.6)] == [False, True, True]
+    assert [most.met(value) for value in (66.4, 66.5, 66.6)] == [True, True, False]
+
+
+def test_templates_of_goals(tmp_path):
+    path = tmp_path / "goals.json"
+    path.write_text(
+        json.dumps(
+            {
+                "goals": [
+                    {"structure": "PTV70", "metric": "D95%", "goal": ">= 66.5 Gy", "weight": 2},
+                    {"structure": "Larynx", "metric": "V50Gy", "goal": " <= 27% "},
+                    {"structure": "SpinalCord", "metric": "D0.03cc"},
+                ]
+            }
+        )
+    )
+    assert read_goals(path) == [
+        Goal("PTV70", Metric("D%", 95.0), ">=", 66.5, 2.0),
+        Goal("Larynx", Metric("V", 50.0), "<=", 27.0, 1.0),
+        Goal("SpinalCord", Metric("Dcc", 0.03), None, None, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"goals": {}}',
+        "[]",
+        "{",
+        '{"goals": [3]}',
+        '{"goals": [{"structure": 3, "metric": "mean"}]}',
+        '{"goals": [{"structure": "A", "metric": "mean", "weight": 0}]}',
+        '{"goals": [{"structure": "A", "metric": "mean", "weight": Infinity}]}',
+        '{"goals": [{"structure": "A", "metric": "mean", "goal": "= 3 Gy"}]}',
+        '{"goals": [{"structure": "A", "metric": "V20Gy", "goal": "<= 3 Gy"}]}',
+        '{"goals": []}' + " " * 2**20,
+    ],
+)
+def test_templates_that_are_none(tmp_path, content):
+    path = tmp_path / "goals.json"
+    path.write_text(content)
+    with pytest.raises(DeepDoseError, match=r"goals\.json: not a template of clinical goals"):
+        read_goals(path)
+
+
+def test_hot_volumes_of_few_voxels():
+    """At least one voxel, and the minimum where the structure is smaller than the volume asked for."""
+    doses = np.array([10.0, 20, 30, 40, 50])
+    assert Metric.parse("D0.1cc").rank(5, 1000.0) == pytest.approx(4 * (1 - 1 / 5))
+    assert Metric.parse("D0.1cc").evaluate(doses, 1000.0) == pytest.approx(42)
+    assert Metric.parse("D0.1cc").evaluate(doses, 40.0) == pytest.approx(10 + 4 * 10 * (1 - 2 / 5))
+    assert Metric.parse("D1cc").evaluate(doses, 40.0) == 10
+    assert Metric.parse("max").evaluate(doses, 40.0) == 50 and str(Metric.parse("Dmax")) == "Dmax"
+
+
+def test_what_there_cannot_be_in_a_structure():
+    assert Metric.parse("D100%").value == 100 and Metric.parse("d1000000CC").value == 1e6
+    for text in ("D100.1%", "D1000001cc"):
+        with pytest.raises(ValueError, match="more than there can be"):
+            Metric.parse(text)
+    assert Metric.parse("V20Gy").unit == "%" and Metric.parse("D95%").unit == Metric.parse("mean").unit == "Gy"
+
+
+def test_scores_of_a_patient_of_a_few_voxels():
+    """By hand: doses off by 1 and 3 Gy in two of four voxels of the mask."""
+    target, organ = np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
+    target[0, 0], organ[1, 0] = True, True
+    rois, mask = RoiMask.encode({"PTV70": target, "Larynx": organ}), target | organ
+    reference = np.where(target, 70.0, 20.0) * mask
+    predicted = reference.copy()
+    predicted[0, 0, 0] -= 1
+    predicted[1, 0, 1] += 3
+    score = score_patient("p", reference, predicted, rois, mask, 100.0)
+    assert score.dose_error == pytest.approx(1.0) == dose_score([score])
+    assert set(score.reference["PTV70"]) == {"D_99", "D_95", "D_1"}
+    assert set(score.reference["Larynx"]) == {"D_0.1_cc", "mean"}
+    expected = [0.99, 0.95, 0.01, 1.5, 1.5]
+    assert sorted(metric_differences(score.reference, score.predicted)) == pytest.approx(sorted(expected))
+    assert score.dvh_error == pytest.approx(np.mean(expected)) == dvh_score([score])
+    assert roi_doses(predicted, rois)["Larynx"].tolist() == [20, 23]
+
+
+def test_dvh_of_nothing():
+    assert cumulative_dvh(np.empty(0), np.array([0.0, 10])).tolist() == [100, 100]
 
 
 @pytest.mark.slow

@@ -154,3 +154,19 @@ def test_extent_that_no_patient_has_is_refused():
     assert volume([square(3990)]) > 0
     with pytest.raises(DeepDoseError, match="no place in a patient"):
         contours_to_labelmap([square(4010)], "s")
+
+
+def test_outlines_have_corners_only():
+    mask = np.zeros((9, 12), bool)
+    mask[2:7, 3:10] = True
+    (line,) = outlines(mask)
+    assert sorted(map(tuple, line.tolist())) == [(2.5, 1.5), (2.5, 6.5), (9.5, 1.5), (9.5, 6.5)]
+    mask[4, 5:8] = False
+    assert sorted(len(line) for line in outlines(mask)) == [4, 4]
+
+
+@pytest.mark.parametrize(("apart", "count"), [(0.09, 1), (0.5, 2)])
+def test_copies_of_a_contour_lie_within_a_tenth_of_a_millimetre(apart, count):
+    """Two that are further apart cut each other out, but for the rim between them."""
+    area = volume([square(40), square(40, centre=(apart, 0))])
+    assert (area > 3 * 1590) == (count == 1)

@@ -75,6 +75,7 @@ def test_the_value_of_air():
         (lambda hu: hu + 1000, "about 1000 too high"),
         (lambda hu: hu / 1000, "as of HU divided by 1000"),
         (lambda hu: hu + 1500, "as of an MR"),
+        (lambda hu: np.maximum(hu + 400, 0), "as of an MR"),
         (lambda hu: hu * 3, r"run from -3000 to 1800; choose"),
     ],
 )
