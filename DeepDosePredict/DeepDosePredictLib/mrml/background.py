@@ -19,6 +19,10 @@ Result = TypeVar("Result")
 _abandoned: list[Future] = []
 
 
+def silently(done: float, what: str) -> None:
+    """Progress that nobody is told."""
+
+
 def beside(progress: Progress | None, between: tuple[float, float], what: str, work: Callable[[], Result]) -> Result:
     """The result of `work`, which must not touch a scene.
 

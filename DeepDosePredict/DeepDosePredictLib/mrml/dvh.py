@@ -9,6 +9,7 @@ import slicer
 from ..dvh.metrics import Metric
 from ..dvh.oversampled import OVERSAMPLING, OversampledDose, StructureDose
 from ..errors import DeepDoseError
+from .background import Progress, silently
 from .dvh_result import (
     DOSE_REFERENCE,
     PREFIX,
@@ -33,6 +34,7 @@ def computeDvhs(
     doses: Mapping[str, slicer.vtkMRMLScalarVolumeNode],
     metrics: Iterable[Metric] = (),
     settings: DvhSettings | None = None,
+    progress: Progress = silently,
 ) -> DvhResult:
     """The DVH of every segment under every dose by the built-in code, each in a table node of its own.
 
@@ -42,6 +44,7 @@ def computeDvhs(
         segmentIds: which segments, in the order of the result.
         doses: label -> dose volume in Gy, such as {"Reference": ..., "Predicted": ...}.
         metrics: D- and V-metrics to compute for all segments.
+        progress: called before each segment.
 
     DeepDoseError if a dose cannot be used at all; no node is left then.
     """
@@ -60,7 +63,9 @@ def computeDvhs(
                 " and SlicerRT refuses structures that contain them"
             )
     try:
-        _ownDvhs(result, segmentIds, doseGrids, metrics, settings)
+        for n, segmentId in enumerate(segmentIds):
+            progress(n / len(segmentIds), f"DVHs of structure {n + 1} of {len(segmentIds)}")
+            _addSegment(result, segmentId, doseGrids, metrics, settings)
     except BaseException:
         result.removeNodes()
         raise
@@ -82,34 +87,33 @@ class OversampledDoseNode(OversampledDose):
         self.fine = self.grid.refined((OVERSAMPLING,) * 3)
 
 
-def _ownDvhs(
+def _addSegment(
     result: DvhResult,
-    segmentIds: Sequence[str],
+    segmentId: str,
     doses: Mapping[str, OversampledDoseNode],
     metrics: Sequence[Metric],
     settings: DvhSettings,
 ) -> None:
-    for segmentId in segmentIds:
-        try:
-            masks = _masks(result.segmentationNode, segmentId, doses)
-        except DeepDoseError as error:
-            result.failures.update(dict.fromkeys(((label, segmentId) for label in doses), str(error)))
+    try:
+        masks = _masks(result.segmentationNode, segmentId, doses)
+    except DeepDoseError as error:
+        result.failures.update(dict.fromkeys(((label, segmentId) for label in doses), str(error)))
+        return
+    name, cut = result.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName(), []
+    for label, (box, mask) in masks.items():
+        samples = doses[label].samples(box, mask)
+        if samples is None:
+            result.failures[label, segmentId] = (
+                f"{name}: no DVH, because the segment has no voxels within {result.doses[label].GetName()};"
+                " check that they belong together"
+            )
             continue
-        name, cut = result.segmentationNode.GetSegmentation().GetSegment(segmentId).GetName(), []
-        for label, (box, mask) in masks.items():
-            samples = doses[label].samples(box, mask)
-            if samples is None:
-                result.failures[label, segmentId] = (
-                    f"{name}: no DVH, because the segment has no voxels within {result.doses[label].GetName()};"
-                    " check that they belong together"
-                )
-                continue
-            if _reachesEdge(box, mask, doses[label].shape):
-                cut.append(result.doses[label].GetName())
-            points = samples.curve(doses[label].highest, settings.start, settings.step)
-            _addDvh(result, (label, segmentId), samples, points, metrics)
-        if cut:
-            result.notes.append(f"{name}: reaches the edge of {' and '.join(cut)}; what lies beyond is not in its DVH")
+        if _reachesEdge(box, mask, doses[label].shape):
+            cut.append(result.doses[label].GetName())
+        points = samples.curve(doses[label].highest, settings.start, settings.step)
+        _addDvh(result, (label, segmentId), samples, points, metrics)
+    if cut:
+        result.notes.append(f"{name}: reaches the edge of {' and '.join(cut)}; what lies beyond is not in its DVH")
 
 
 def _masks(segmentationNode, segmentId: str, doses: Mapping[str, OversampledDoseNode]) -> dict[str, tuple]:

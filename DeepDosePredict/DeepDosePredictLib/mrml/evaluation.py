@@ -14,7 +14,7 @@ from ..patient.case import Case
 from ..patient.rois import DOSE_MASK, EXTERNAL
 from ..patient.structure_names import is_help_structure
 from ..resources import goals_path
-from .background import Progress
+from .background import Progress, silently
 from .charts import dvhChart, runNodes
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows
 from .difference import differenceVolume
@@ -97,10 +97,11 @@ class Evaluator:
         self.rows = plannedRows(segmentation, segments, self.inputs.roles, self.criteria.goals, self.criteria.metrics)
         self.builtIn = self.latest = None
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, progress: Progress = silently) -> Evaluation:
         """Chart and table of the built-in DVHs."""
         segments = evaluatedSegments(self.inputs)
-        self.builtIn = computeDvhs(self.inputs.segmentationNode, segments, self.doses, metricsOf(self.rows))
+        metrics, node = metricsOf(self.rows), self.inputs.segmentationNode
+        self.builtIn = computeDvhs(node, segments, self.doses, metrics, progress=progress)
         return self._placed(self.builtIn)
 
     def difference(self) -> None:

@@ -11,7 +11,7 @@ from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment
 from ..patient.case import Case
-from .background import Progress, beside
+from .background import Progress, beside, silently
 from .case_from_nodes import caseMaker
 from .dose_node import createDoseNode, nodeOfGrid
 from .evaluation import Criteria, Evaluation, Evaluator, scoreOf
@@ -86,15 +86,11 @@ class PredictionResult:
 
     def useSlicerRt(self, progress: Progress | None = None) -> None:
         """Put SlicerRT's DVHs in the place of the built-in ones, where it is installed; says so where it cannot."""
-        self.evaluation = self.evaluator.withSlicerRt(progress or _silently)
+        self.evaluation = self.evaluator.withSlicerRt(progress or silently)
         self.noteWarnings()
 
     def noteWarnings(self) -> None:
         Results(self.doseNode).note(WARNINGS, "\n".join(self.warnings))
-
-
-def _silently(done: float, what: str) -> None:
-    """Tell nobody."""
 
 
 def predictDose(
@@ -134,7 +130,7 @@ def predictDose(
         DeepDoseError: says which node or segment cannot be used, and what to do. The scene is then as it was.
     """
     start = time.perf_counter()
-    report = progress or _silently
+    report = progress or silently
     inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
     like = nodeOfGrid(outputGrid, ctNode, referenceDoseNode)
     if problem := torchProblem():
@@ -163,8 +159,8 @@ def predictDose(
                 fileUnfiled(node, ctNode)
         createFolder(doseNode, f"{doseNode.GetName()} ({predictor.model.contract.name})")
         evaluator = Evaluator(doseNode, inputs, criteria, score, provenance)
-        report(0.85, "Computing DVHs")
-        result = PredictionResult(evaluator, evaluator.evaluate(), (*inputs.warnings, *prediction.warnings))
+        evaluation = evaluator.evaluate(lambda done, what: report(0.85 + 0.1 * done, what))
+        result = PredictionResult(evaluator, evaluation, (*inputs.warnings, *prediction.warnings))
         report(0.95, "Computing the difference")
         evaluator.difference()
         if dvhs == SLICERRT:
