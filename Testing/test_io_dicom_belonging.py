@@ -111,6 +111,10 @@ SAID = {
     "dose of a phase": (lambda folder: edit(folder / "dose.dcm", half_dose), "55% of its 70 Gy|5.% of its 70 Gy"),
     "breast": (lambda folder: edit_ct(folder, change_all(BodyPartExamined="BREAST")), "BodyPartExamined is BREAST"),
     "organs": (lambda folder: rename(folder, "SpinalCord", "Heart"), "another part of the body: Heart; the models"),
+    "exchanged slices, of which no contour tells": (
+        lambda folder: (edit(folder / "structures.dcm", without_images), exchanged(folder, "ImagePositionPatient")),
+        r"CT slices ct-01.\.dcm and ct-01.\.dcm lie against the order of their instance numbers",
+    ),
     "two plans": (lambda folder: second_plan(folder), "dose of one plan; there are others .*second.dcm"),
 }
 
@@ -121,6 +125,12 @@ def rename(folder: Path, old: str, new: str) -> None:
         roi.ROIName = new
 
     edit(folder / "structures.dcm", change)
+
+
+def without_images(dataset) -> None:
+    for roi in dataset.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            del contour.ContourImageSequence
 
 
 def second_plan(folder: Path) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SAME_PLACE_MM = 0.01
 STEP_TOLERANCE = 0.02  # of the distance of slices; scanners round positions to 0.01 mm
+OUT_OF_ORDER = 0.1
 INT16 = np.iinfo(np.int16)
 HIGHEST_SLOPE = 16.0  # a CT's slope is 1, or a power of two where its values have fewer bits
 PADDING_HU, NOT_SCANNED_HU = (-900.0, 3072.0), -1024
@@ -36,6 +37,7 @@ class Slice:
     orientation: np.ndarray
     spacing: np.ndarray
     frame: str
+    number: str
 
 
 class CtSeries(NamedTuple):
@@ -45,11 +47,13 @@ class CtSeries(NamedTuple):
         volume: (K, J, I) int16 HU, K along the slices' normal.
         elements: of the first file, without pixels.
         places: {SOP instance UID: (3,) RAS in mm of the first voxel} of all slices.
+        doubts: in words.
     """
 
     volume: Volume
     elements: Dataset
     places: dict[str, np.ndarray]
+    doubts: tuple[str, ...] = ()
 
 
 def read_ct(paths: Sequence[Path]) -> CtSeries:
@@ -72,7 +76,8 @@ def read_ct(paths: Sequence[Path]) -> CtSeries:
     if first is None or len(slices) < 2:
         raise CaseError(f"{paths[0]}: the CT series has only this slice; export all of them")
     places = {one.uid: one.position * (-1, -1, 1) for one in slices}
-    return CtSeries(_stacked(slices, f"CT series {series} in {paths[0].parent}"), first, places)
+    volume = _stacked(slices, f"CT series {series} in {paths[0].parent}")
+    return CtSeries(volume, first, places, tuple(_order_doubts(slices)))
 
 
 def _slice(dataset: Dataset, path: Path) -> Slice:
@@ -101,6 +106,7 @@ def _slice(dataset: Dataset, path: Path) -> Slice:
         orientation,
         spacing,
         text(dataset, "FrameOfReferenceUID"),
+        text(dataset, "InstanceNumber"),
     )
 
 
@@ -149,6 +155,22 @@ def _stacked(slices: list[Slice], where: str) -> Volume:
     ijk_to_lps[:3, 3] = slices[0].position
     array = np.stack([one.hu for one in slices])
     return Volume(where, array, Grid(array.shape, LPS_TO_RAS @ ijk_to_lps))
+
+
+def _order_doubts(slices: Sequence[Slice]) -> list[str]:
+    """A word where a few of the sorted slices break the order of their instance numbers, as exchanged ones do."""
+    if not all(one.number.isdecimal() for one in slices) or len({one.number for one in slices}) < len(slices):
+        return []
+    rising = np.diff([int(one.number) for one in slices]) > 0
+    usual = 2 * np.count_nonzero(rising) > len(rising)
+    wrong = np.flatnonzero(rising != usual)
+    if not 0 < len(wrong) <= OUT_OF_ORDER * len(slices):
+        return []  # numbers that are no order at all tell nothing
+    n = int(wrong[0])
+    return [
+        f"CT slices {slices[n].path.name} and {slices[n + 1].path.name} lie against the order of their instance numbers"
+        f" ({slices[n].number}, {slices[n + 1].number}): check that no slices were exchanged"
+    ]
 
 
 def _step(slices: Sequence[Slice], normal: np.ndarray, where: str) -> float:

@@ -49,7 +49,7 @@ def read_study(
     ct = read_ct(study.ct)
     with reading(study.ct[0]):
         check_patients(ct.elements, structures)
-        doubts = body_part_doubts(ct.elements)
+        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
     planned = _dose(study, dose, ct.elements)
     reference = planned.volume if planned else None
     prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
