@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -136,3 +138,30 @@ def test_interpolation_at_the_rim_repeats_the_outermost_voxels():
     grid = Grid((1, 1, 9), turned(spacing=(0.4, 1, 1), origin=(-0.8, 0, 0)))
     found = reslice(array, source, grid, -1, linear=True)[0, 0]
     assert found == pytest.approx([-1, 10, 10, 14, 18, 24, 32, 40, 40], abs=1e-4)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_large_volume_is_resampled_without_a_second_copy(linear):
+    """As 32-bit numbers, a CT of 1024 x 1024 x 250 voxels takes 1 GB."""
+    array = np.zeros((64, 256, 512), np.int16)
+    source = Grid.lps_aligned(array.shape, (1, 1, 1), (0, 0, 0))
+    grid = Grid.lps_aligned((128, 32, 32), (0.5, 8, 16), (0, 0, 0))
+    tracemalloc.start()
+    try:
+        reslice(array, source, grid, 0, linear)
+        averaged(array, source, (2, 4, 4))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < array.nbytes
+
+
+def test_means_are_those_of_blocks():
+    """Of any number of voxels, also where the last block is cut."""
+    array = np.random.default_rng(0).integers(-1000, 3000, (7, 9, 10)).astype(np.int16)
+    means, grid = averaged(array, Grid.lps_aligned(array.shape, (1, 1, 1), (0, 0, 0)), (2, 4, 3))
+    assert means.shape == grid.shape == (4, 3, 4)
+    np.testing.assert_allclose(
+        means[:3, :2, :3], array[:6, :8, :9].reshape(3, 2, 2, 4, 3, 3).mean((1, 3, 5)), rtol=1e-6
+    )
+    assert means[3, 0, 0] == pytest.approx(array[6, :4, :3].mean(), rel=1e-6)

@@ -10,6 +10,9 @@ from scipy import ndimage
 
 from ..patient.grid import Grid, refinement
 
+_SLICES = 4
+"""That are resampled at a time."""
+
 
 def reslice(array: np.ndarray, source: Grid, grid: Grid, background: float, linear: bool) -> np.ndarray:
     """A (K, J, I) array on `source` at the voxel centres of `grid`, linearly (float32) or by the nearest voxel.
@@ -19,19 +22,17 @@ def reslice(array: np.ndarray, source: Grid, grid: Grid, background: float, line
     matrix = without_noise(source.ras_to_ijk @ grid.ijk_to_ras)
     rows = [matrix[2 - axis, [2, 1, 0, 3]] for axis in range(3)]  # source k, j, i from grid k, j, i, 1
     ends = [(-0.5 - 1e-6, n - 0.5 + 1e-6) for n in array.shape]
-    result = array.astype(np.float32) if linear else array.astype(np.uint8) if array.dtype == bool else array
     if all(np.count_nonzero(row[:3]) == 1 for row in rows):
         axes = [int(np.flatnonzero(row[:3])[0]) for row in rows]
         places = [row[axis] * np.arange(grid.shape[axis]) + row[3] for row, axis in zip(rows, axes, strict=True)]
-        for n, place in enumerate(places):
-            result = _along(result, n, place, linear)
+        result = _at_places(array, places, linear)
         inside = [(place >= low) & (place <= high) for place, (low, high) in zip(places, ends, strict=True)]
         for n, valid in enumerate(inside):
             result[(slice(None),) * n + (~valid,)] = background
         result = result.transpose(np.argsort(axes))
     else:
         result = ndimage.affine_transform(
-            result,
+            array.astype(np.float32) if linear else array.astype(np.uint8) if array.dtype == bool else array,
             np.array([row[:3] for row in rows]),
             [row[3] for row in rows],
             grid.shape,
@@ -48,6 +49,21 @@ def reslice(array: np.ndarray, source: Grid, grid: Grid, background: float, line
 Reslice = Callable[[np.ndarray, Grid, Grid, float, bool], np.ndarray]
 
 
+def _at_places(array: np.ndarray, places: Sequence[np.ndarray], linear: bool) -> np.ndarray:
+    """A copy of an array at fractional indices along its axes, a few slices at a time: a large CT fits no second time.
+
+    float32 if linear; else of the array's type, uint8 for bool.
+    """
+    dtype = np.dtype(np.float32) if linear else np.dtype(np.uint8) if array.dtype == bool else array.dtype
+    result = np.empty([len(place) for place in places], dtype)
+    for start in range(0, len(places[0]), _SLICES):
+        part = array
+        for n, place in enumerate((places[0][start : start + _SLICES], *places[1:])):
+            part = _along(part, n, place, linear)
+        result[start : start + _SLICES] = part
+    return result
+
+
 def _along(array: np.ndarray, axis: int, place: np.ndarray, linear: bool) -> np.ndarray:
     """A copy of an array at fractional indices along one axis; the outermost values go on beyond the ends."""
     place = np.clip(place, 0, array.shape[axis] - 1)
@@ -57,8 +73,8 @@ def _along(array: np.ndarray, axis: int, place: np.ndarray, linear: bool) -> np.
     if np.array_equal(first, place):
         return np.take(array, first, axis)
     weight = (place - first).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)])
-    below = np.take(array, first, axis)
-    above = np.take(array, np.minimum(first + 1, array.shape[axis] - 1), axis)
+    below = np.take(array, first, axis).astype(np.float32, copy=False)
+    above = np.take(array, np.minimum(first + 1, array.shape[axis] - 1), axis).astype(np.float32, copy=False)
     return below + weight * (above - below)
 
 
@@ -96,10 +112,15 @@ class Volume:
 
 def averaged(array: np.ndarray, grid: Grid, factors: Sequence[int]) -> tuple[np.ndarray, Grid]:
     """Means over blocks of `factors` (k, j, i) voxels, as float32, and their grid; the last blocks repeat the edge."""
-    array = array.astype(np.float32) if all(f == 1 for f in factors) else array
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            array = _averaged_along(array, axis, factor)
+    depth, *in_plane = (-(-n // factor) for n, factor in zip(array.shape, factors, strict=True))
+    result = np.empty((depth, *in_plane), np.float32)
+    for k in range(depth):
+        part = array[k * factors[0] : (k + 1) * factors[0]]
+        for axis, factor in enumerate(factors):
+            if factor > 1:
+                part = _averaged_along(part, axis, factor)
+        result[k] = part[0]
+    array = result
     coarse = grid.ijk_to_ras @ refinement([1 / f for f in factors])
     return array, Grid(array.shape, coarse)
 
