@@ -236,6 +236,7 @@ def test_first_point_of_a_curve_is_the_whole_structure():
     structure = StructureDose(np.float32([0.0, 0.05, 10.0, 20.0]), 1.0)
     doses, percents = structure.curve(20.0, start=0.1, step=5.0)
     assert doses == pytest.approx([0, 0.1, 5.1, 10.1, 15.1, 20.1]) and percents.tolist() == [100, 50, 50, 25, 25, 0]
+    assert structure.curve(0.7)[0] == pytest.approx([0, 0.1, 0.3, 0.5, 0.7]), "SlicerRT's bins"
     doses, percents = structure.curve(0.05)
     assert doses.tolist() == [0, 0.1] and percents.tolist() == [100, 50]
 
@@ -244,4 +245,5 @@ def test_negative_voxels_are_counted():
     dose = np.float32([[[-1.0, 0.0, 2.0, -0.5]]])
     assert OversampledDose(dose, 8.0).n_negative == 2 and OversampledDose(dose, 8.0).highest == 2
     assert OversampledDose(np.abs(dose), 8.0).n_negative == 0
+    assert OversampledDose(dose, 8.0).shape == (2, 2, 8)
     assert OversampledDose(np.float32([[[-3.0]]]), 8.0).highest == 0

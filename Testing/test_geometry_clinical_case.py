@@ -154,3 +154,13 @@ def test_empty_contours_are_left_out_with_a_word():
     assert "Larynx is empty; it was left out" in case.notes and "Larynx" not in case.rois
     with pytest.raises(CaseError, match="no PTV has any voxel"):
         case_of(PTV70=np.zeros(SHAPE, bool), Larynx=TARGET)
+
+
+@pytest.mark.parametrize(("external", "words"), [(True, "the External structure"), (False, "any body in the CT")])
+def test_targets_outside_the_body_are_refused(external, words):
+    """By the contoured body where there is one."""
+    masks = {EXTERNAL: BODY & ~ball(SHAPE, (24, 24, 24), 9)} if external else {}
+    organ = np.broadcast_to(ball(SHAPE[1:], (24, 12), 4), SHAPE)
+    ct = None if external else np.where(ball(SHAPE, (24, 24, 24), 9), -1000, scan()).astype(np.int16)
+    with pytest.raises(CaseError, match=f"the PTVs lie outside {words}"):
+        case_of(ct, Larynx=organ, **masks)

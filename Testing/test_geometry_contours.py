@@ -170,3 +170,10 @@ def test_copies_of_a_contour_lie_within_a_tenth_of_a_millimetre(apart, count):
     """Two that are further apart cut each other out, but for the rim between them."""
     area = volume([square(40), square(40, centre=(apart, 0))])
     assert (area > 3 * 1590) == (count == 1)
+
+
+def test_the_planes_are_those_of_the_largest_contour():
+    """A sliver whose points lie on a line has no normal of its own."""
+    turn = np.array([[1, 0, 0], [0, np.cos(0.5), -np.sin(0.5)], [0, np.sin(0.5), np.cos(0.5)]])
+    sliver = np.array([[0.0, 0, 0], [10, 0, 0], [5, 0, 0]])
+    assert volume([loop @ turn.T for loop in (sliver, *stack(0, 3, 6))]) == pytest.approx(1600 * 9, rel=0.02)

@@ -187,6 +187,7 @@ def test_share_of_lung():
     for number, words in ((64, 0), (65, 1)):
         ct = np.where(voxels(400), 40, -1000).astype(np.int16)
         ct.reshape(SHAPE[0], N)[:, 100 : 100 + number] = -700
+        ct.reshape(SHAPE[0], N)[:, 1000:1500] = 40  # beside the body
         assert len(site_check._anatomy(case_of(target, ct))) == words
     ct.reshape(SHAPE[0], N)[:, 100:165] = -500
     assert site_check._anatomy(case_of(target, ct)) == [], "values of lung end below -500"

@@ -205,3 +205,22 @@ def test_what_a_model_was_trained_on():
     for spacing in ((1.4987, 4, 4), (3.3013, 4, 4), (2.5, 2.6987, 4), (2.5, 4, 5.5013)):
         assert not TRAINED.has(spacing)
     assert replace(TRAINED, shape=(16, 512, 16), ct_pixels=64).shape == (16, 512, 16)
+
+
+def test_a_body_in_the_middle_of_the_ct_is_the_middle_of_the_grid():
+    """Exactly, where no blocks of the CT's voxels are to be kept: its pixels are not square."""
+    grid = Grid.lps_aligned((30, 60, 60), (3.0, 4.0, 5.0), (-147.5, -118.0, 0.0))
+    body = np.broadcast_to(ball((60, 60), (29.5, 29.5), 12), grid.shape)
+    mask = np.zeros(grid.shape, bool)
+    mask[12:18, 26:34, 26:40] = True
+    ct = Volume("CT", np.where(body, 40, -1000).astype(np.int16), grid)
+    assert middle(model_grid(ct, [LabelmapShape.cropped(mask, grid)], SMALL))[:2] == pytest.approx((0, 0), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(100, 1024, 600), (100, 600, 1024)])
+def test_the_longer_side_of_a_ct_decides(shape):
+    """Of 0.488 mm: eight pixels to hold 1024 of them, where 600 would do with fewer."""
+    grid = Grid.lps_aligned(shape, (3, 0.488, 0.488), (0, 0, 7))
+    ct = Volume("CT", np.broadcast_to(np.int16(0), shape), grid)
+    target = target_in(ct, 100)
+    assert model_grid(ct, [target], replace(TRAINED, ct_pixels=6), external=[target]).spacing[2] == pytest.approx(3.904)

@@ -165,3 +165,10 @@ def test_means_are_those_of_blocks():
         means[:3, :2, :3], array[:6, :8, :9].reshape(3, 2, 2, 4, 3, 3).mean((1, 3, 5)), rtol=1e-6
     )
     assert means[3, 0, 0] == pytest.approx(array[6, :4, :3].mean(), rel=1e-6)
+
+
+def test_volumes_are_sampled_linearly():
+    grid = Grid((2, 2, 3), turned())
+    between = Grid((2, 2, 2), turned(origin=(0.25, 0, 0)))
+    values = Volume("v", np.broadcast_to(np.float32([0, 8, 20]), (2, 2, 3)), grid).sampled(between)
+    assert values[0, 0] == pytest.approx([2, 11])

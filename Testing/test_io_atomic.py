@@ -72,7 +72,7 @@ def test_tables(tmp_path):
 
 
 def test_files_of_a_folder_appear_together(tmp_path):
-    folder = tmp_path / "out"
+    folder = tmp_path / "new" / "out"
     with staged_files(folder) as stage:
         assert stage.parent == folder and stage.name.startswith(STAGE)
         (stage / "a").write_text("1")
@@ -157,3 +157,16 @@ def test_whether_a_file_can_be_written(tmp_path, monkeypatch):
     with pytest.raises(PermissionError) as error, staged_files(tmp_path):
         raise AssertionError
     assert error.value.filename == str(tmp_path)
+
+
+def test_files_of_an_earlier_result_go_with_it(tmp_path):
+    """Those that the new one does not write; without the earlier `last` they are not known to be ours."""
+    for name in ("result", "dose.csv", "dose.dcm", "mine"):
+        (tmp_path / name).write_text("old")
+    for round_, expected in enumerate((["dose.csv", "mine", "result"], ["dose.csv", "dose.dcm", "mine", "result"])):
+        with staged_files(tmp_path, last="result", own=("result", "dose.csv", "dose.dcm")) as stage:
+            (stage / "dose.csv").write_text(f"new {round_}")
+            (stage / "result").write_text(f"new {round_}")
+        assert names(tmp_path) == expected and (tmp_path / "dose.csv").read_text() == f"new {round_}"
+        (tmp_path / "result").unlink()
+        (tmp_path / "dose.dcm").write_text("another's")

@@ -97,6 +97,17 @@ def test_damaged_compression(tmp_path, change):
         read_nrrd(written(tmp_path / "x.nrrd", data, encoding="gzip"))
 
 
+def test_axes_of_one_voxel(tmp_path):
+    array, _ = read_nrrd(written(tmp_path / "x.nrrd", sizes="24 1 1"))
+    assert array.shape == (1, 1, 24) and (array.ravel() == VALUES.ravel()).all()
+
+
+def test_a_volume_of_eight_model_grids_is_the_largest(tmp_path):
+    assert open_nrrd(written(tmp_path / "x.nrrd", sizes="256 256 256")).shape == (256, 256, 256)
+    with pytest.raises(CaseError, match="at most 16777216 voxels"):
+        open_nrrd(written(tmp_path / "x.nrrd", sizes="256 256 257"))
+
+
 def test_size_and_dimension(tmp_path):
     path = written(tmp_path / "x.nrrd")
     assert open_nrrd(path, max_voxels=24).shape == (4, 3, 2)
@@ -151,6 +162,7 @@ def test_what_a_header_must_not_say(tmp_path, changes, words):
         {"space units": '"mm" "millimeter" ""'},
         {"thicknesses": "1 2 3"},
         {"content": "whatever"},
+        {"sizes": "2 3 4", "content": "x" * 900},
         {"space directions": "(1,0,0) (0,2,0) (0,0,0.0011)"},
         {"space directions": "(1,0,0) (0,2,0) (0,0,999)"},
         {"space directions": "(1,0,0) (0,2,0) (1,0,0.02)"},

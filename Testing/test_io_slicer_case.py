@@ -84,6 +84,12 @@ DAMAGED = {
     "a layer that is not there": (rb"Segment0_Layer:=0", b"Segment0_Layer:=5", "layer 5 of"),
     "an extent of another volume": (rb"Segment0_Extent:=[ 0-9]+", b"Segment0_Extent:=0 100000 0 1 0 1", "its Extent"),
     "an extent that cuts": (rb"Segment0_Extent:=[ 0-9]+", b"Segment0_Extent:=0 1 0 1 0 1", "voxels beyond its Extent"),
+    "an extent of five numbers": (
+        rb"Segment0_Extent:=[ 0-9]+",
+        b"Segment0_Extent:=0 1 0 1 0",
+        "none of this",
+    ),
+    "an extent below zero": (rb"Segment0_Extent:=[ 0-9]+", b"Segment0_Extent:=-1 1 0 1 0 1", "its Extent"),
     "an extent in words": (rb"Segment0_Extent:=[ 0-9]+", b"Segment0_Extent:=a b", "no whole number"),
     "too few directions": (rb"space directions: none ", b"space directions: ", "3 space directions for 4 axes"),
     "one ID twice": (rb"Segment1_ID:=PTV56", b"Segment1_ID:=PTV70", "two segments have the ID 'PTV70'"),

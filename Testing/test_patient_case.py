@@ -84,3 +84,23 @@ def test_box_holds_the_mask_in_multiples_of_16(points):
         used = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
         assert part.start >= 0 and part.stop <= 64 and (part.stop - part.start) % 16 == 0
         assert part.stop - part.start < used[-1] - used[0] + 1 + 16
+
+
+@pytest.mark.parametrize(("limit", "beyond"), [(0.2, 0.199), (20.0, 20.01)])
+def test_limits_of_spacing(case, limit, beyond):
+    for axis in range(3):
+        spacing = [3.0, 3.0, 3.0]
+        spacing[axis] = limit
+        assert replace(case, spacing=tuple(spacing)).spacing == tuple(spacing)
+        spacing[axis] = beyond
+        with pytest.raises(CaseError, match="the voxel spacing"):
+            replace(case, spacing=tuple(spacing))
+
+
+def test_highest_dose(case):
+    dose = np.zeros(case.shape, np.float32)
+    dose[0, 0, 0] = 200
+    assert replace(case, dose=dose).dose.max() == 200
+    dose[0, 0, 0] = 200.1
+    with pytest.raises(CaseError, match="cGy"):
+        replace(case, dose=dose)

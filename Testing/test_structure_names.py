@@ -430,3 +430,29 @@ def test_any_name_is_read_without_error(name):
     assert (found.outcome is Outcome.TARGET) <= (len(found.levels) == 1)
     claimed = [match.role for match in match_structures({"1": name}) if "1" in match.segments + match.candidates]
     assert len(claimed) <= 2 and bool(claimed) <= (found.outcome is not Outcome.OTHER)
+
+
+def test_a_dose_in_gy_makes_a_question_of_any_name():
+    """A number alone does so only beside words that tell which target."""
+    assert read_name("Wurzel 66 Gy").outcome is Outcome.POSSIBLE_TARGET
+    assert read_name("Wurzel 66").outcome is not Outcome.POSSIBLE_TARGET
+
+
+def test_files_of_roles_that_are_far_too_large(tmp_path):
+    path = tmp_path / "roles.json"
+    for size, fits in ((2**20, True), (2**20 + 1, False)):
+        path.write_text('{"PTV70": "boost"}'.ljust(size))
+        if fits:
+            assert read_roles(path) == {"PTV70": "boost"}
+        else:
+            with pytest.raises(DeepDoseError, match=r"roles\.json"):
+                read_roles(path)
+
+
+def test_prescriptions_of_two_digits_are_sure_from_40_to_80_gy():
+    assert [read_name(f"PTV {level}").outcome is Outcome.TARGET for level in (36, 40, 80, 84)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
