@@ -693,3 +693,11 @@ def test_contours_that_are_there_twice_count_once(patient, name):
     twice = read_case(patient)
     assert twice.notes == whole.notes
     np.testing.assert_array_equal(twice.rois.bits, whole.rois.bits)
+
+
+def test_questions_about_contours_come_before_voxels_are_read(patient, monkeypatch):
+    edit(patient / "structures.dcm", lambda d: setattr(d.StructureSetROISequence[0], "ROIName", "Boost 70"))
+    for reader in ("read_ct", "read_rtdose"):
+        monkeypatch.setattr(f"DeepDosePredictLib.io.dicom.study.{reader}", lambda *_: pytest.fail("voxels were read"))
+    with pytest.raises(CaseError, match="Boost 70: its name may be a target"):
+        read_case(patient)

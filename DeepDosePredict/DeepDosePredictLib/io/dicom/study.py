@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,18 +47,27 @@ def read_study(
     if study.problem or study.structures is None:
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
-    ct = read_ct(study.ct)
-    with reading(study.ct[0]):
-        check_patients(ct.elements, structures)
-        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
-    planned = _dose(study, dose, ct.elements)
-    reference = planned.volume if planned else None
     prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
 
-    def level(number: str) -> float | None:
-        return None if reference is None else dose_level(_shape(structures, number, ct), reference)
+    @cache
+    def volumes() -> tuple[CtSeries, PlannedDose | None]:
+        ct = read_ct(study.ct)
+        with reading(study.ct[0]):
+            check_patients(ct.elements, structures)
+        return ct, _dose(study, dose, ct.elements)
 
+    def level(number: str) -> float | None:
+        if dose is None and not study.doses:
+            return None
+        ct, planned = volumes()
+        return None if planned is None else dose_level(_shape(structures, number, ct), planned.volume)
+
+    # Before the volumes are read: what names and roles leave open stops the run at once.
     assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
+    ct, planned = volumes()
+    reference = planned.volume if planned else None
+    with reading(study.ct[0]):
+        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
     parts = {
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()

@@ -1,0 +1,110 @@
+"""What a reader must give for what lies in a folder: read once more with other means, plainly and slowly.
+
+A damaged file that is accepted must be read as what it says; each function raises AssertionError otherwise.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import nrrd
+import numpy as np
+from safetensors.torch import load_file
+
+from DeepDosePredictLib.io import openkbp
+from DeepDosePredictLib.patient.case import Case
+from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
+
+PLACES = 300
+
+
+def _table(path: Path) -> dict[int, float]:
+    """{voxel: value}, 1 where there is none, of an OpenKBP file."""
+    with path.open(newline="", encoding="ascii") as file:
+        rows = [row for row in csv.reader(file) if row]
+    assert rows[0][0].strip() == "" or not rows[0][0].strip().isdigit(), "the first voxel was taken for a header"
+    return {int(float(row[0])): float(row[1]) if row[1].strip() else 1.0 for row in rows[1:]}
+
+
+def _filled(values: dict[int, float]) -> np.ndarray:
+    """(K, J, I) of a table: axis 0 to Posterior, 1 to Left, 2 to Inferior in the file."""
+    flat = np.zeros(openkbp.N_VOXELS)
+    for index, value in values.items():
+        flat[index] = value
+    return np.moveaxis(flat.reshape(openkbp.GRID), 2, 0)[::-1]
+
+
+def openkbp_case(case: Case, folder: Path) -> None:
+    np.testing.assert_array_equal(case.ct, np.rint(_filled(_table(folder / "ct.csv"))) - 1000)
+    np.testing.assert_array_equal(case.dose_mask, _filled(_table(folder / f"{DOSE_MASK}.csv")) > 0)
+    for roi in ROIS:
+        path = folder / f"{roi}.csv"
+        np.testing.assert_array_equal(case.rois[roi], _filled(_table(path)) > 0 if path.exists() else False, roi)
+    if case.dose is not None:
+        np.testing.assert_allclose(case.dose, _filled(_table(folder / "dose.csv")), rtol=1e-6)
+    a0, a1, a2 = (float(line) for line in (folder / "voxel_dimensions.csv").read_text().split())
+    assert case.spacing == (a2, a0, a1)
+
+
+def openkbp_dose(dose: np.ndarray, folder: Path) -> None:
+    np.testing.assert_array_equal(dose, _filled(_table(folder / "pt_1.csv")))
+
+
+def _in_world(path: Path, case: Case) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Values of some voxels of a file, and the voxels of the case that lie there, by the file's own geometry."""
+    values, header = nrrd.read(str(path))
+    ijk = np.random.default_rng(0).integers(0, values.shape, (PLACES, 3))
+    signs = np.array([1, 1, 1] if header["space"].lower() in ("left-posterior-superior", "lps") else [-1, -1, 1])
+    world = (ijk @ np.asarray(header["space directions"], float) + np.asarray(header["space origin"], float)) * signs
+    there = (world - case.origin) / case.spacing[::-1]
+    assert np.abs(there - np.rint(there)).max() < 0.05, "voxels do not lie where the file says"
+    return values[tuple(ijk.T)], np.rint(there).astype(int)[:, ::-1], header
+
+
+def compact_case(case: Case, folder: Path) -> None:
+    hu, there, _ = _in_world(folder / "ct.nrrd", case)
+    np.testing.assert_array_equal(case.ct[tuple(there.T)], np.rint(hu))
+    bits, there, header = _in_world(folder / "rois.nrrd", case)
+    for n, name in enumerate(json.loads(header["DeepDosePredict_ROINames"])):
+        mask = case.dose_mask if name == DOSE_MASK else case.rois[" ".join(name.split())]
+        np.testing.assert_array_equal(mask[tuple(there.T)], bits.astype(np.uint64) >> np.uint64(n) & np.uint64(1) != 0)
+    if case.dose is not None:
+        gray, there, _ = _in_world(folder / "dose.nrrd", case)
+        np.testing.assert_allclose(case.dose[tuple(there.T)], gray, rtol=1e-6)
+
+
+def slicer_case(case: Case, folder: Path) -> None:
+    """The volume of every target and organ, and the values of the CT."""
+    labels, header = nrrd.read(str(folder / "segmentation.seg.nrrd"))
+    directions = np.asarray(header["space directions"], float)[-3:]
+    layers = labels if labels.ndim == 4 else labels[None]
+    names = {header[key]: key.partition("_")[0] for key in header if key.endswith("_Name")}
+    for use in case.assignment.used:
+        if use.role not in case.rois or sum(other.role == use.role for other in case.assignment.used) > 1:
+            continue
+        entry = names[use.contour]
+        voxels = layers[int(header[f"{entry}_Layer"])] == int(header[f"{entry}_LabelValue"])
+        volume, expected = (
+            np.count_nonzero(mask) * size
+            for mask, size in ((case.rois[use.role], case.voxel_volume_mm3), (voxels, abs(np.linalg.det(directions))))
+        )
+        assert abs(volume - expected) <= 0.25 * expected + 4 * case.voxel_volume_mm3, (
+            f"{use.role}: {volume}, {expected}"
+        )
+    ct, _ = nrrd.read(str(folder / "ct.nrrd"))
+    assert case.ct.max() <= max(ct.max(), -1000) + 1 and case.ct.min() >= min(ct.min(), -1024) - 1
+
+
+def roles(answers: dict, folder: Path) -> None:
+    said = json.loads((folder / "roles.json").read_text())
+    assert {role: names if isinstance(names, list) else [names] for role, names in said.items()} == {
+        role: list(names) if isinstance(names, list | tuple) else [names] for role, names in answers.items()
+    }
+
+
+def model(loaded, folder: Path) -> None:
+    weights = load_file(folder / "m.safetensors")
+    for name, tensor in loaded.network.state_dict().items():
+        assert (tensor.double() == weights[name].double()).all(), name
