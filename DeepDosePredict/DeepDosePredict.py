@@ -368,7 +368,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def predict(self):
         parameters = self._parameterNode
-        self._whyStopped = ""
+        self._whyStopped, result = "", None
         self._setPredicting(True)
         try:
             fingerprint = self.fingerprint()
@@ -396,7 +396,8 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         except PredictionStopped as stopped:
             self.showStatus(str(stopped))
         except Exception:
-            self.showStatus(_("The prediction failed; the scene is as it was."))
+            done = _("The dose was predicted, but not all of it can be shown.")
+            self.showStatus(done if result else _("The prediction failed; the scene is as it was."))
             raise
         finally:
             self._setPredicting(False)

@@ -49,7 +49,7 @@ def test_after_predict_the_views_show_the_middle_of_the_highest_target(panel, se
     predict(panel)
     assert session.layout.black_views() == []
     middle = patient.segmentation.GetSegmentCenterRAS("PTV_7000")
-    assert session.layout.centre() == pytest.approx(middle, abs=0.01)
+    assert session.layout.centre() == pytest.approx(middle, abs=4), "to a voxel"
 
 
 def test_views_that_show_the_ct_keep_their_zoom(panel, session, patient):

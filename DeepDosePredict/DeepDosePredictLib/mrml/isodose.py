@@ -94,6 +94,11 @@ def isodoseModels(scene) -> list:
     return [node for node in nodes if node.GetAttribute(LEVELS_ATTRIBUTE)]
 
 
+def levelsOf(modelNode) -> tuple[float, ...]:
+    """The levels of an isodose model in Gy."""
+    return tuple(map(float, modelNode.GetAttribute(LEVELS_ATTRIBUTE).split(",")))
+
+
 def removeIsodose(modelNode) -> None:
     """Take an isodose model out of the scene with its display and colour nodes."""
     display = modelNode.GetDisplayNode()

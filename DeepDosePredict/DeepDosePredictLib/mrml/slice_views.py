@@ -8,6 +8,7 @@ from vtk import VTK_OBJECT, calldata_type, vtkCommand
 
 from .patients import Kinship, isOwn, kinship
 from .results import CT
+from .segments import segmentShape
 
 WASH_OPACITY = 0.5
 
@@ -27,9 +28,10 @@ def areEmpty() -> bool:
 
 def jumpTo(segmentation, segment: str) -> None:
     """Move all slices through the middle of a segment."""
-    slicer.vtkMRMLSliceNode.JumpAllSlices(
-        slicer.mrmlScene, *segmentation.GetSegmentCenterRAS(segment), slicer.vtkMRMLSliceNode.CenteredJumpSlice
-    )
+    corners = segmentShape(segmentation, segment).corners()
+    if len(corners):
+        mode = slicer.vtkMRMLSliceNode.CenteredJumpSlice
+        slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *corners.mean(axis=0), mode)
 
 
 class PatientGuard(VTKObservationMixin):

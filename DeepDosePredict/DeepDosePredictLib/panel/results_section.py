@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..errors import DeepDoseError
 from ..mrml import charts, comparison, isodose, slice_views
 from ..mrml.results import ACCOUNT, FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
 from ..patient.rois import prescription
@@ -141,7 +142,11 @@ class ResultsSection:
     def _on_levels(self) -> None:
         """Draw the lines anew where other levels are asked for."""
         model = self.results.isodoseNode if self.results else None
-        if model is None:
+        try:
+            levels = isodose.isodoseLevels(self.results.prescription, self._parameters.isodoseLevels) if model else ()
+        except DeepDoseError:  # which the line under Predict tells
+            return
+        if model is None or levels == isodose.levelsOf(model):
             return
         isodose.removeIsodose(model)
         if self._parameters.showIsodose:
