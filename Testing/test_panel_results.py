@@ -72,6 +72,7 @@ def test_met_and_missed_goals_differ_in_colour_and_numbers_stand_to_the_right(pa
     assert all(int(group.child(0).textAlignment(column)) & int(qt.Qt.AlignRight.value) for column in range(1, 5))
 
 
+@pytest.mark.slow
 def test_goals_are_seen_in_the_narrow_dock_whatever_the_names(panel, session, scene, patient):
     """Fifty segments with long names."""
     grid = lps_grid((2.5, 3.906, 3.906))
@@ -258,6 +259,7 @@ def test_cancel_does_not_wait_for_the_network(panel, session, monkeypatch, held)
 # --- the first time
 
 
+@pytest.mark.slow
 def test_an_empty_panel_says_what_to_do_and_offers_the_sample_patient(session):
     panel = session.open()
     assert panel.ui.welcomeFrame.visible and len(panel.ui.welcomeLabel.text.splitlines()) == 3

@@ -228,6 +228,7 @@ def method(panel) -> str:
     return comparison.provenanceOf(panel.results.results.metricsTableNode)["Method"]
 
 
+@pytest.mark.slow
 def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_rt, monkeypatch):
     shown, let = [], session.app.processEvents
 
@@ -247,6 +248,7 @@ def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_r
     assert "own DVH" in method(panel) and len(slicer_rt.calls) == 2
 
 
+@pytest.mark.slow
 def test_cancelling_slicerrt_keeps_the_prediction(panel, session, slicer_rt, monkeypatch):
     let = session.app.processEvents
 
