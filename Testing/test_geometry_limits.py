@@ -23,6 +23,7 @@ from DeepDosePredictLib.geometry.volume import Volume
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.grid import Grid
 from DeepDosePredictLib.patient.roi_mask import RoiMask
+from DeepDosePredictLib.patient.stated_levels import likely_level
 
 SHAPE = (10, 40, 50)
 N = 2000
@@ -365,3 +366,22 @@ def test_the_level_that_a_dose_suggests():
     assert level(0.98 * 70) == 70 and level(0.98 * 54) == 54 and level(30.0) is None
     far = Grid.lps_aligned((4, 10, 10), (3.0, 3.0, 3.0), (900.0, 0.0, 0.0))
     assert dose_level(shape, Volume("d", np.full(far.shape, 68.0), far)) is None
+
+
+@pytest.mark.parametrize("level", [45, 50, 50.4, 54, 56, 57, 59.4, 60, 63, 64, 65, 66, 68, 70, 72])
+def test_common_prescriptions_are_suggested_by_their_d95(level):
+    """Of 98 %, and up to four hundredths beside it."""
+    assert likely_level(0.98 * level) == level
+    assert likely_level(0.93 * 45) is None and likely_level(1.03 * 72) is None
+    assert likely_level(0.95 * 45) == 45 and likely_level(1.01 * 72) == 72
+
+
+def test_values_that_are_nearly_all_one():
+    """But for one in a hundred at each end."""
+    hu = np.full((SHAPE[0], N), 7.0, np.float32)
+    hu[:, :18] = 40
+    with pytest.raises(CaseError, match="nearly all of its values are 7"):
+        check_hounsfield(hu.reshape(SHAPE), INSIDE, "CT")
+    hu[:, :30] = 3
+    with pytest.raises(CaseError, match="nothing in it has the value of air"):
+        check_hounsfield(hu.reshape(SHAPE), INSIDE, "CT")

@@ -12,6 +12,7 @@ import pytest
 from DeepDosePredictLib.errors import CaseError
 from DeepDosePredictLib.io.nrrd_case import (
     ROI_NAMES_KEY,
+    _as_hu,
     read_dose_on_grid,
     read_nrrd_case,
     read_volume,
@@ -154,3 +155,13 @@ def test_nrrd_files_in_other_units_than_mm_are_refused(tmp_path, case):
         (tmp_path / name).write_bytes(content.replace(line, line + b'space units: "cm" "cm" "cm"\n', 1))
     with pytest.raises(CaseError, match=r"ct.nrrd: space units are cm, cm, cm; save it again in mm"):
         read_nrrd_case(tmp_path)
+
+
+def test_what_a_case_can_hold_are_values_of_16_bits(tmp_path):
+    for values, fits in (((-32768, 32767.4), False), ((-32768, 32767), True), ((-32769, 0), False)):
+        array = np.float32([[values]])
+        if fits:
+            assert _as_hu(array, tmp_path).tolist() == [[[*values]]]
+        else:
+            with pytest.raises(CaseError, match="cannot be HU"):
+                _as_hu(array, tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from DeepDosePredictLib.errors import CaseError
-from DeepDosePredictLib.io.openkbp import from_case_axes, read_dose, read_openkbp, to_case_axes, write_dose
+from DeepDosePredictLib.io.openkbp import from_case_axes, is_openkbp, read_dose, read_openkbp, to_case_axes, write_dose
 from synthetic import make_case, write_openkbp
 
 
@@ -186,3 +186,10 @@ def test_the_gate_refuses_no_real_patient_and_finds_contours_beside_the_anatomy(
     assert len(notes) == 33 and odd == {"pt_221"}
     assert "of Brainstem has its HU" in notes["pt_221"][0] and "CT and contours belong together" in notes["pt_221"][0]
     assert sum(map(len, notes.values())) < 16
+
+
+@pytest.mark.parametrize("name", ["ct", "possible_dose_mask", "voxel_dimensions", "PTV70", "dose"])
+def test_a_patient_is_known_by_its_files(tmp_path, name):
+    """By one that no other form has; structures and doses alone are none."""
+    (tmp_path / f"{name}.csv").touch()
+    assert is_openkbp(tmp_path) == (name not in ("PTV70", "dose"))
