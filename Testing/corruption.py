@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+import right_results
 from DeepDosePredictLib.dvh.goals import read_goals
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io import openkbp
@@ -40,12 +41,14 @@ class Reader:
         make: writes a valid input into an empty folder.
         read: reads what lies in the folder.
         check: raises AssertionError if a result breaks the reader's promises.
+        oracle: raises AssertionError if a result is not what the folder holds, see `right_results`.
         alone: whether it can end the process and must run in one of its own.
     """
 
     make: Callable[[Path], object]
     read: Callable[[Path], object]
     check: Callable[[object], None]
+    oracle: Callable[[object, Path], None] = lambda result, folder: None
     alone: bool = False
 
 
@@ -134,21 +137,28 @@ def _read_scene(folder: Path) -> Case:
 
 READERS = {
     "openkbp": Reader(
-        lambda folder: write_openkbp(folder / "x", tiny_case()) and _up(folder / "x"), openkbp.read_openkbp, _check_case
+        lambda folder: write_openkbp(folder / "x", tiny_case()) and _up(folder / "x"),
+        openkbp.read_openkbp,
+        _check_case,
+        right_results.openkbp_case,
     ),
     "prediction": Reader(
         lambda folder: openkbp.write_dose(folder / "pt_1.csv", tiny_case().dose),
         lambda folder: openkbp.read_dose(folder / "pt_1.csv"),
         _check_dose,
+        right_results.openkbp_dose,
     ),
-    "compact": Reader(lambda folder: write_nrrd_case(folder, tiny_case()), read_nrrd_case, _check_case),
-    "scene": Reader(_write_scene, _read_scene, _check_case, alone=True),
-    "roles": Reader(_write_roles, lambda folder: read_roles(folder / "roles.json"), _check_roles),
+    "compact": Reader(
+        lambda folder: write_nrrd_case(folder, tiny_case()), read_nrrd_case, _check_case, right_results.compact_case
+    ),
+    "scene": Reader(_write_scene, _read_scene, _check_case, right_results.slicer_case),
+    "roles": Reader(_write_roles, lambda folder: read_roles(folder / "roles.json"), _check_roles, right_results.roles),
     "goals": Reader(_write_goals, lambda folder: read_goals(folder / "goals.json"), _check_goals),
     "model": Reader(
         lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1, norm="batch"),
         lambda folder: load_model(folder / "m.safetensors"),
         _check_model,
+        right_results.model,
     ),
 }
 
@@ -169,7 +179,9 @@ def outcome(reader: Reader, original: Path, folder: Path, seed: int) -> str:
     how = damage(path, rng)
     before = sorted(p.name for p in folder.iterdir())
     try:
-        reader.check(reader.read(folder))
+        read = reader.read(folder)
+        reader.check(read)
+        reader.oracle(read, folder)
         result = "read"
     except DeepDoseError as error:
         named = path.name in str(error) or str(folder) in str(error) or folder.name in str(error)

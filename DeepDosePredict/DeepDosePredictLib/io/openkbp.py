@@ -143,7 +143,7 @@ def _lines(path: Path) -> list[str]:
     if path.stat().st_size > MAX_BYTES:
         raise CaseError(f"{path}: too large for an OpenKBP table")
     try:
-        return path.read_text(encoding="ascii").splitlines()
+        return [line for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise CaseError(f"{path}: not a readable OpenKBP table ({error})") from error
 
@@ -156,8 +156,11 @@ def _table(lines: list[str], columns: int, path: Path) -> np.ndarray:
         table = np.loadtxt(lines, delimiter=",", ndmin=2, comments=None)
     except ValueError as error:
         raise CaseError(f"{path}: not a readable OpenKBP table ({error})") from error
-    if table.shape[1] != columns:
-        raise CaseError(f"{path}: not a readable OpenKBP table ({table.shape[1]} columns instead of {columns})")
+    if table.shape != (len(lines), columns):
+        raise CaseError(
+            f"{path}: not a readable OpenKBP table ({len(table)} rows of {table.shape[1]} numbers instead of"
+            f" {len(lines)} of {columns})"
+        )
     return table
 
 
