@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from DeepDosePredictLib.geometry.body import derived_dose_mask, ends_near, find_body
+from DeepDosePredictLib.geometry.body import _enclosed, derived_dose_mask, ends_near, find_body
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from synthetic import ball
 
@@ -104,3 +104,12 @@ def test_a_body_contour_up_to_the_end_of_the_grid_is_no_dose_mask():
     slices = np.arange(20)[:, None, None]
     assert not ends_near(body & (slices <= 14), target, 1.0) and not ends_near(body & (slices >= 5), target, 1.0)
     assert ends_near(body & (slices >= 1) & (slices <= 18), target, 1.0)
+
+
+def test_air_is_enclosed_unless_it_reaches_one_of_the_four_edges_of_its_slice():
+    air = np.zeros((6, 9, 9), bool)
+    air[:, 4, 4] = True
+    for n, edge in enumerate(((0, 4), (8, 4), (4, 0), (4, 8))):
+        rows, columns = (slice(min(a, 4), max(a, 4) + 1) for a in edge)
+        air[n, rows, columns] = True
+    assert _enclosed(air).any((1, 2)).tolist() == [False, False, False, False, True, True]

@@ -21,7 +21,7 @@ from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
-from DeepDosePredictLib.io.dicom.ct import read_ct
+from DeepDosePredictLib.io.dicom.ct import _padding, read_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
 from DeepDosePredictLib.io.dicom.rtstruct import read_structures
 from DeepDosePredictLib.io.dicom.write_study import write_case
@@ -701,3 +701,14 @@ def test_questions_about_contours_come_before_voxels_are_read(patient, monkeypat
         monkeypatch.setattr(f"DeepDosePredictLib.io.dicom.study.{reader}", lambda *_: pytest.fail("voxels were read"))
     with pytest.raises(CaseError, match="Boost 70: its name may be a target"):
         read_case(patient)
+
+
+def test_padding_is_known_with_and_without_its_sign():
+    """A value, a range, and a negative value that was read back as one of 16 bits."""
+    stored = np.array([-2000, -1999, 0, 63535, 63536])
+    dataset = pydicom.Dataset()
+    assert _padding(dataset, stored) is None
+    dataset.PixelPaddingValue = -2000
+    assert _padding(dataset, stored).tolist() == [True, False, False, False, True]
+    dataset.PixelPaddingRangeLimit = -1999
+    assert _padding(dataset, stored).tolist() == [True, True, False, False, True]
