@@ -18,6 +18,7 @@ import pydicom
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.patient.case import Case
+from right_results import dicom_case
 
 SECONDS = 30
 LONG_VRS = (b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"UC", b"UR")
@@ -65,7 +66,7 @@ NUMBERS = (0, 1, 2, 7, 17, 65535)
 
 @dataclass(frozen=True)
 class Outcome:
-    """kind: "refused" with words, "same" as without damage, "other" valid content, or "broken", which must not be."""
+    """kind: "refused" with words, "same" as without damage, "other" but said or right, or "broken": it must not be."""
 
     kind: str
     words: str
@@ -105,7 +106,19 @@ def outcome(folder: Path, pristine: Case) -> Outcome:
         if isinstance(error, KeyboardInterrupt):
             raise
         return Outcome("broken", f"{type(error).__name__}: {error}")
-    return Outcome("same" if _same(case, pristine) else "other", "; ".join(case.notes))
+    if _same(case, pristine):
+        return Outcome("same", "; ".join(case.notes))
+    words = [word for word in (*case.notes, *case.assignment.lines()) if word not in _words(pristine)]
+    if not words:
+        try:
+            dicom_case(case, folder)
+        except Exception as error:
+            return Outcome("broken", f"not what the files say, without a word: {type(error).__name__} {error}")
+    return Outcome("other", "; ".join(words))
+
+
+def _words(case: Case) -> set[str]:
+    return {*case.notes, *case.assignment.lines()}
 
 
 def damaged_copy(pristine: Path, folder: Path, seed: int) -> str:

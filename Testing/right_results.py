@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nrrd
 import numpy as np
+import pydicom
 from safetensors.torch import load_file
 
 from DeepDosePredictLib.io import openkbp
@@ -23,7 +24,7 @@ PLACES = 300
 def _table(path: Path) -> dict[int, float]:
     """{voxel: value}, 1 where there is none, of an OpenKBP file."""
     with path.open(newline="", encoding="ascii") as file:
-        rows = [row for row in csv.reader(file) if row]
+        rows = [row for row in csv.reader(file) if len(row) > 1 or "".join(row).strip()]
     assert rows[0][0].strip() == "" or not rows[0][0].strip().isdigit(), "the first voxel was taken for a header"
     return {int(float(row[0])): float(row[1]) if row[1].strip() else 1.0 for row in rows[1:]}
 
@@ -108,3 +109,37 @@ def model(loaded, folder: Path) -> None:
     weights = load_file(folder / "m.safetensors")
     for name, tensor in loaded.network.state_dict().items():
         assert (tensor.double() == weights[name].double()).all(), name
+
+
+def dicom_case(case: Case, folder: Path) -> None:
+    """HU of the CT where its voxels are the case's, and the volume that contours enclose, by pydicom alone."""
+    rng = np.random.default_rng(0)
+    for path in sorted(folder.glob("ct-*.dcm")):
+        one = pydicom.dcmread(path)
+        row, column = rng.integers(0, (one.Rows, one.Columns), (PLACES, 2)).T
+        x, y, z = map(float, one.ImagePositionPatient)
+        down, right = map(float, one.PixelSpacing)
+        world = np.column_stack((x + column * right, y + row * down, np.full(PLACES, z)))
+        there = (world - case.origin) / case.spacing[::-1]
+        inside = ((there > -0.5) & (there < np.array(case.shape[::-1]) - 0.5)).all(1)
+        if not np.allclose(there, np.rint(there), atol=1e-3):
+            continue
+        k, j, i = np.rint(there[inside]).astype(int).T[::-1]
+        hu = one.pixel_array[row, column][inside] * float(one.RescaleSlope) + float(one.RescaleIntercept)
+        wrong = np.abs(case.ct[k, j, i] - np.clip(hu, -1024, 32767)) > 1
+        assert not wrong.any(), f"{path.name}: {np.count_nonzero(wrong)} values are not those of the file"
+    structures = pydicom.dcmread(folder / "structures.dcm")
+    step = 3.0
+    for use in case.assignment.used:
+        if use.role not in case.rois:
+            continue
+        loops = [
+            np.reshape(np.array(contour.ContourData, float), (-1, 3))
+            for roi in structures.ROIContourSequence
+            if str(roi.ReferencedROINumber) == use.segment
+            for contour in roi.ContourSequence
+        ]
+        area = sum(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 for x, y, _ in (loop.T for loop in loops))
+        volume = np.count_nonzero(case.rois[use.role]) * case.voxel_volume_mm3
+        nested = use.role != case.highest_target and use.role in case.prescriptions
+        assert volume <= 1.3 * area * step + 200 and (nested or volume >= 0.7 * area * step - 200), use.contour
