@@ -13,6 +13,7 @@ import nrrd
 import numpy as np
 import pydicom
 from safetensors.torch import load_file
+from scipy.interpolate import RegularGridInterpolator
 
 from DeepDosePredictLib.io import openkbp
 from DeepDosePredictLib.patient.case import Case
@@ -128,6 +129,8 @@ def dicom_case(case: Case, folder: Path) -> None:
         hu = one.pixel_array[row, column][inside] * float(one.RescaleSlope) + float(one.RescaleIntercept)
         wrong = np.abs(case.ct[k, j, i] - np.clip(hu, -1024, 32767)) > 1
         assert not wrong.any(), f"{path.name}: {np.count_nonzero(wrong)} values are not those of the file"
+    if case.dose is not None:
+        _dicom_dose(case, folder / "dose.dcm")
     structures = pydicom.dcmread(folder / "structures.dcm")
     step = 3.0
     for use in case.assignment.used:
@@ -143,3 +146,20 @@ def dicom_case(case: Case, folder: Path) -> None:
         volume = np.count_nonzero(case.rois[use.role]) * case.voxel_volume_mm3
         nested = use.role != case.highest_target and use.role in case.prescriptions
         assert volume <= 1.3 * area * step + 200 and (nested or volume >= 0.7 * area * step - 200), use.contour
+
+
+def _dicom_dose(case: Case, path: Path) -> None:
+    one = pydicom.dcmread(path)
+    x, y, z = map(float, one.ImagePositionPatient)
+    down, right = map(float, one.PixelSpacing)
+    axes = (
+        z + np.array(one.GridFrameOffsetVector, float),
+        y + down * np.arange(one.Rows),
+        x + right * np.arange(one.Columns),
+    )
+    gray = RegularGridInterpolator(axes, one.pixel_array * float(one.DoseGridScaling), bounds_error=False)
+    voxels = np.random.default_rng(0).integers(0, case.shape, (20 * PLACES, 3))
+    expected = gray(voxels * case.spacing + case.origin[::-1])
+    inside = np.isfinite(expected)
+    assert inside.any()
+    np.testing.assert_allclose(case.dose[tuple(voxels.T)][inside], expected[inside], atol=0.02, rtol=1e-4)

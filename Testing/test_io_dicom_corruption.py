@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from DeepDosePredictLib.app.sources import find_cases, read_case
 from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.roi_mask import RoiMask
 from dicom_corruption import damaged_copy, outcome
+from right_results import dicom_case
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +43,12 @@ def test_a_truncated_file_is_never_taken_for_whole(small, tmp_path, name):
             assert str(tmp_path) in str(error)
         else:
             assert any(name in note or "is empty" in note for note in case.notes), n
+
+
+def test_the_oracle_tells_a_wrong_value_from_a_right_one(small, pristine):
+    """Of the CT, the dose and a structure; otherwise it would prove nothing."""
+    dicom_case(pristine, small)
+    empty = RoiMask(pristine.rois.bits * (pristine.rois.bits < 4), pristine.rois.names)
+    for wrong in ({"ct": pristine.ct + np.int16(5)}, {"dose": pristine.dose * np.float32(0.9)}, {"rois": empty}):
+        with pytest.raises(AssertionError):
+            dicom_case(replace(pristine, **wrong), small)
