@@ -113,3 +113,7 @@ def test_air_is_enclosed_unless_it_reaches_one_of_the_four_edges_of_its_slice():
         rows, columns = (slice(min(a, 4), max(a, 4) + 1) for a in edge)
         air[n, rows, columns] = True
     assert _enclosed(air).any((1, 2)).tolist() == [False, False, False, False, True, True]
+    alone = np.zeros((4, 9, 9), bool)
+    for n, (j, i) in enumerate(((0, 4), (8, 4), (4, 0), (4, 8))):
+        alone[n, j, i] = True
+    assert not _enclosed(alone).any()
