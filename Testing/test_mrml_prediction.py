@@ -465,7 +465,9 @@ def test_user_models_can_be_removed_and_shipped_ones_not(monkeypatch, tmp_path, 
 @pytest.mark.slow
 def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
     ct, segmentation, dose = sample_data.loadPhantom(scene.scene)
-    assert subject_hierarchy.isDose(dose) and inputs.checkInputs(ct, segmentation, dose) == inputs.InputCheck()
+    check = inputs.checkInputs(ct, segmentation, dose)
+    assert subject_hierarchy.isDose(dose) and not check.problem and not check.warnings
+    assert len(check.account) == 10 and "PTV70 -> PTV70 (from name)" in check.account
     case = caseFromNodes(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)
     assert (case.ct == phantom.ct).all() and (case.dose == phantom.dose).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in phantom.rois.present())

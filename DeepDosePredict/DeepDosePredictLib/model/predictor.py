@@ -69,7 +69,7 @@ class Predictor:
         if gantry_angles is not None:
             if not self.channels.gantry_angles:
                 raise ModelError(f"model {model.label} takes no gantry angles")
-            self.channels = replace(self.channels, gantry_angles=tuple(gantry_angles))
+            self.channels = replace(self.channels, gantry_angles=tuple(angle % 360 for angle in gantry_angles))
         self.single_pass = model.contract.single_pass if single_pass is None else single_pass
         self._move_to(select_device(device))
 
