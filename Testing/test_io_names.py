@@ -29,6 +29,8 @@ from DeepDosePredictLib.model import installed
 from dicom_patient import edit
 from synthetic import make_model
 
+pytestmark = pytest.mark.slow
+
 LONG = "x" * 200
 NAMES = (
     "Müller",

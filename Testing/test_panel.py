@@ -18,6 +18,8 @@ from qt_standins import complaints
 import slicer  # isort: skip
 import slicerrt_standin  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 RESULTS = ("metricsTableNode", "chartNode", "differenceNode", "ctNode")
 
 
@@ -247,7 +249,6 @@ def test_progress_is_shown_and_inputs_are_locked_meanwhile(panel, session, monke
     assert panel.ui.predictButton.enabled and panel.ui.ctSelector.isEnabled()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("with_slicerrt", [False, True])
 def test_predicting_again_replaces_the_results(panel, patient, scene, with_slicerrt):
     if with_slicerrt:
@@ -522,7 +523,6 @@ def test_only_models_of_the_user_can_be_removed(panel, session, question, tmp_pa
 # --- what Slicer itself calls
 
 
-@pytest.mark.slow
 def test_the_phantom_is_registered_as_sample_data(session, scene):
     import SampleData
 
@@ -538,6 +538,5 @@ def test_the_phantom_is_registered_as_sample_data(session, scene):
     assert "PTV70" in rows(panel)
 
 
-@pytest.mark.slow
 def test_the_module_passes_its_own_test(session):
     session.python.DeepDosePredictTest().runTest()

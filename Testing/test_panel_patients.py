@@ -17,6 +17,8 @@ import slicer  # isort: skip
 from DeepDosePredictLib.mrml import subject_hierarchy  # isort: skip
 from DeepDosePredictLib.mrml.results import Results, resultsOfCt  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 
 def file_under(scene, patient: str, nodes) -> None:
     """File nodes under a new patient with one study, as a DICOM import does."""

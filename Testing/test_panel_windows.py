@@ -16,6 +16,8 @@ from qt_standins import complaints
 import slicer  # isort: skip
 from DeepDosePredictLib.mrml import comparison  # isort: skip
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def patient(scene):
@@ -33,7 +35,6 @@ def told(monkeypatch):
 # --- slice views
 
 
-@pytest.mark.slow
 def test_the_sample_data_is_seen(session):
     import SampleData
 
@@ -228,7 +229,6 @@ def method(panel) -> str:
     return comparison.provenanceOf(panel.results.results.metricsTableNode)["Method"]
 
 
-@pytest.mark.slow
 def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_rt, monkeypatch):
     shown, let = [], session.app.processEvents
 
@@ -248,7 +248,6 @@ def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_r
     assert "own DVH" in method(panel) and len(slicer_rt.calls) == 2
 
 
-@pytest.mark.slow
 def test_cancelling_slicerrt_keeps_the_prediction(panel, session, slicer_rt, monkeypatch):
     let = session.app.processEvents
 
