@@ -256,6 +256,25 @@ def test_cancel_does_not_wait_for_the_network(panel, session, monkeypatch, held)
     assert panel.results.results is not None
 
 
+def test_cancel_stops_the_network_at_its_next_layer(panel, session, monkeypatch):
+    from DeepDosePredictLib.model.network import Conv3d
+    from DeepDosePredictLib.mrml import background
+
+    let, layers, forward = threading.Event(), [], Conv3d.forward
+
+    def forward_when_let(layer, x):
+        layers.append(layer)
+        assert let.wait(60)
+        return forward(layer, x)
+
+    monkeypatch.setattr(Conv3d, "forward", forward_when_let)
+    at_each_sign(session, monkeypatch, lambda value: layers and panel.ui.predictButton.click())
+    predict(panel)
+    let.set()
+    (abandoned,) = background._abandoned
+    assert isinstance(abandoned.exception(60), background.Abandoned) and len(layers) == 1
+
+
 # --- the first time
 
 

@@ -143,6 +143,17 @@ def test_other_errors_are_not_swallowed(case, tiny_model):
         predictor.predict(case)
 
 
+def test_a_prediction_can_be_stopped_before_any_layer(case, tiny_model):
+    predictor, asked = Predictor(load_model(tiny_model), "cpu"), []
+    expected = predictor.predict(case, interrupt=lambda: asked.append(1)).dose
+    assert len(asked) > 20
+    for first in (1, len(asked)):
+        left = list(range(first - 1))
+        with pytest.raises(IndexError, match="pop"):
+            predictor.predict(case, interrupt=left.pop)
+    np.testing.assert_array_equal(predictor.predict(case).dose, expected)
+
+
 def test_unavailable_devices_are_named(tiny_model):
     model = load_model(tiny_model)
     if not torch.cuda.is_available():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..device import autocast_dtype, select_device
 from ..errors import ModelError
@@ -78,7 +79,9 @@ class Predictor:
         network = self.model.network if device.type == "cpu" else copy.deepcopy(self.model.network)
         self.network = network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
-    def predict(self, case: Case, any_prescription: bool = False) -> Prediction:
+    def predict(
+        self, case: Case, any_prescription: bool = False, interrupt: Callable[[], None] | None = None
+    ) -> Prediction:
         """Predict a dose; ModelError if the case lacks what the model needs.
 
         The network sees the bounding box of the dose mask only. Out of memory on a GPU moves the predictor to the CPU
@@ -87,7 +90,12 @@ class Predictor:
         Args:
             any_prescription: serve prescriptions that the model was not trained on, too, with a warning: PTVs go into
                 the nearest channels and the dose is scaled by the highest prescription. Without it they are refused.
+            interrupt: called before every layer of the networks; what it raises stops the prediction.
         """
+        with _interruptible((self.network, self.model.planner), interrupt):
+            return self._predict(case, any_prescription)
+
+    def _predict(self, case: Case, any_prescription: bool) -> Prediction:
         start = time.perf_counter()
         warnings = [*case.notes, *self.check(case, any_prescription)]
         box = dose_box(case.dose_mask)
@@ -190,6 +198,23 @@ class Predictor:
         dtype = autocast_dtype(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
+
+
+@contextmanager
+def _interruptible(networks: Iterable[nn.Module | None], interrupt: Callable[[], None] | None) -> Iterator[None]:
+    """`interrupt` is called before every layer."""
+
+    def ask(*_: object) -> None:  # what a hook returns would become the layer's input
+        if interrupt is not None:
+            interrupt()
+
+    layers = [layer for network in networks if network is not None for layer in network.modules()]
+    hooks = [layer.register_forward_pre_hook(ask) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _sizes(spacing: Sequence[float]) -> str:

@@ -11,7 +11,7 @@ from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment
 from ..patient.case import Case
-from .background import Progress, beside, silently
+from .background import Interrupt, Progress, beside, silently
 from .case_from_nodes import caseMaker
 from .dose_node import createDoseNode, nodeOfGrid
 from .evaluation import Criteria, Evaluation, Evaluator, scoreOf
@@ -141,12 +141,12 @@ def predictDose(
     report(0.02, "Reading CT and structures")
     trained = read_contract(find_model(model)).grid
     makeCase = caseMaker(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment, trained)
-    case = beside(progress, (0.05, 0.3), "Reading CT and structures", makeCase)
+    case = beside(progress, (0.05, 0.3), "Reading CT and structures", lambda interrupt: makeCase())
     predictor, prediction = beside(
         progress,
         (0.3, 0.8),
         "Predicting the dose",
-        lambda: _predicted(case, predictorOf(model, device, singlePass, gantryAngles)),
+        lambda interrupt: _predicted(case, predictorOf(model, device, singlePass, gantryAngles), interrupt),
     )
     score = scoreOf(case, prediction.dose)
     report(0.8, "Placing the dose in the scene")
@@ -171,5 +171,5 @@ def predictDose(
     return result
 
 
-def _predicted(case: Case, predictor) -> tuple:
-    return predictor, predictor.predict(case, any_prescription=True)
+def _predicted(case: Case, predictor, interrupt: Interrupt) -> tuple:
+    return predictor, predictor.predict(case, any_prescription=True, interrupt=interrupt)

@@ -50,7 +50,7 @@ class DeepDosePredictParameterNode:
     Inputs:
         ct, segmentation, referenceDose: nodes.
         model: key of an installed model or path of a model file; "" for the default.
-        roles: the user's answers about structures (structure_rows.Edits as JSON); they belong to rolesSegmentation.
+        roles: the user's answers about structures (patient.structure_rows.Edits as JSON), of rolesSegmentation.
     Settings:
         device, singlePass, outputGrid; goals: key of a template or ""; extraMetrics: "D2%, V20Gy";
         dvhSource; isodoseLevels: "95%, 20 Gy"; gantryAngles: "0, 40, 80" in degrees, or "" for those of the model.

@@ -9,13 +9,13 @@ import qt
 from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
+from ..patient import structure_rows
 from ..patient.assignment import Roles
 from ..patient.rois import DOSE_MASK, EXTERNAL
 from ..patient.roles import roles_from_json
 from ..patient.stated_levels import LEVELS_GY
 from ..patient.structure_names import Match
-from . import structure_rows
-from .structure_rows import Edits, State, StructureRow
+from ..patient.structure_rows import Edits, State, StructureRow
 
 STATUS, INPUT, SEGMENT, DOSE = range(4)
 EDITOR_MARGINS = 24

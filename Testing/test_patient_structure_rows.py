@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from DeepDosePredictLib.panel.structure_rows import (
+from DeepDosePredictLib.patient.roles import NOT_TARGETS, assign, roles_from_json, roles_to_json
+from DeepDosePredictLib.patient.structure_names import match_structures
+from DeepDosePredictLib.patient.structure_rows import (
     State,
     add_target,
     answers_of_rows,
@@ -12,8 +14,6 @@ from DeepDosePredictLib.panel.structure_rows import (
     set_level,
     structure_rows,
 )
-from DeepDosePredictLib.patient.roles import NOT_TARGETS, assign, roles_from_json, roles_to_json
-from DeepDosePredictLib.patient.structure_names import match_structures
 
 
 def rows_of(names: list[str], edits: dict | None = None):

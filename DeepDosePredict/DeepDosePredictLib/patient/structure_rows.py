@@ -6,10 +6,10 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..patient.assignment import Roles
-from ..patient.rois import EXTERNAL, prescription
-from ..patient.roles import NOT_TARGETS
-from ..patient.structure_names import Match
+from .assignment import Roles
+from .rois import EXTERNAL, prescription
+from .roles import NOT_TARGETS
+from .structure_names import Match
 
 Edits = Roles
 """The user's answers: role -> segment IDs, () for "leave out"; IGNORED -> candidates for a target that are none."""
