@@ -21,7 +21,7 @@ from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
-from DeepDosePredictLib.io.dicom.ct import _padding, read_ct
+from DeepDosePredictLib.io.dicom.ct import _padding, open_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
 from DeepDosePredictLib.io.dicom.rtstruct import read_structures
 from DeepDosePredictLib.io.dicom.write_study import write_case
@@ -39,7 +39,13 @@ from synthetic import ball, make_case
 
 
 def ct_of(folder: Path):
-    return read_ct(sorted(folder.glob("ct-*.dcm")))[0]
+    return open_ct(sorted(folder.glob("ct-*.dcm"))).volume
+
+
+@pytest.fixture
+def no_pixels(monkeypatch):
+    """Whatever is found is found without the CT's pixels."""
+    monkeypatch.setattr("DeepDosePredictLib.io.dicom.ct.pixels", lambda *_: pytest.fail("pixels were read"))
 
 
 def test_case_on_the_model_grid_survives_the_round_trip(tmp_path):
@@ -195,15 +201,23 @@ def test_study_on_oblique_slices_keeps_volumes_and_dose(patient, small):
         ),
         (lambda f: edit(f / "ct-003.dcm", lambda d: delattr(d, "RescaleIntercept")), "ct-003.dcm: RescaleIntercept is"),
         (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "RescaleType", "OD")), "ct-003.dcm: .* OD, not HU"),
-        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65)), "ct-003.dcm: damaged"),
-        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65535)), "ct-003.dcm: damaged"),
+        (lambda f: edit(f / "ct-003.dcm", lambda d: setattr(d, "Rows", 65)), r"ct-003.dcm has \(65, 64\) pixels"),
+        (lambda f: edit_ct(f, lambda d, _: d.update({"Rows": 65535, "Columns": 512})), "more than .* voxels"),
+        (lambda f: edit_ct(f, lambda d, _: setattr(d, "NumberOfFrames", 2)), "ct-001.dcm: it has several frames"),
         (lambda f: edit_ct(f, lambda d, n: setattr(d, "FrameOfReferenceUID", "1.2.3")), "another frame of reference"),
     ],
 )
-def test_what_is_wrong_with_a_ct_is_named(patient, change, words):
+def test_what_is_wrong_with_a_ct_is_named_before_its_pixels_are_read(patient, change, words, no_pixels):
     change(patient)
     with pytest.raises(CaseError, match=words):
         read_case(patient)
+
+
+@pytest.mark.parametrize("rows", [65, 65535])
+def test_pixels_are_as_many_as_the_header_says(patient, rows):
+    edit_ct(patient, lambda d, _: setattr(d, "Rows", rows))
+    with pytest.raises(CaseError, match=r"ct-001.dcm: damaged"):
+        open_ct(sorted(patient.glob("ct-00[12].dcm"))).volume  # noqa: B018
 
 
 def test_compressed_pixels_without_decoder_are_named(patient):
@@ -299,7 +313,6 @@ def test_the_same_dose_in_every_allowed_form(patient, small, change):
         (lambda d: setattr(d, "DoseSummationType", "BEAM"), "dose of a beam, not of the plan"),
         (lambda d: setattr(d, "DoseSummationType", "FRACTION"), "dose of a fraction"),
         (lambda d: setattr(d, "DoseGridScaling", "0"), "DoseGridScaling is 0"),
-        (lambda d: setattr(d, "DoseGridScaling", "1"), "too high for Gy"),
         (lambda d: delattr(d, "DoseGridScaling"), "DoseGridScaling is missing"),
         (offsets(lambda d, v: v + 17), "begins with 17"),
         (offsets(lambda d, v: v[:-1]), "expected 10 numbers"),
@@ -310,11 +323,17 @@ def test_the_same_dose_in_every_allowed_form(patient, small, change):
         (lambda d: setattr(d, "Modality", "CT"), "dose"),
     ],
 )
-def test_what_is_wrong_with_a_dose_is_named(patient, change, words):
+def test_what_is_wrong_with_a_dose_is_named_before_the_ct_is_read(patient, change, words, no_pixels):
     edit(patient / "dose.dcm", change)
     with pytest.raises(CaseError, match=rf"dose.dcm: .*{words}"):
         if words == "dose":
             read_rtdose(patient / "dose.dcm")
+        read_case(patient)
+
+
+def test_a_dose_in_no_gray_is_named(patient):
+    edit(patient / "dose.dcm", lambda d: setattr(d, "DoseGridScaling", "1"))
+    with pytest.raises(CaseError, match=r"dose.dcm: .*too high for Gy"):
         read_case(patient)
 
 
@@ -695,10 +714,9 @@ def test_contours_that_are_there_twice_count_once(patient, name):
     np.testing.assert_array_equal(twice.rois.bits, whole.rois.bits)
 
 
-def test_questions_about_contours_come_before_voxels_are_read(patient, monkeypatch):
+def test_questions_about_contours_come_before_voxels_are_read(patient, monkeypatch, no_pixels):
     edit(patient / "structures.dcm", lambda d: setattr(d.StructureSetROISequence[0], "ROIName", "Boost 70"))
-    for reader in ("read_ct", "read_rtdose"):
-        monkeypatch.setattr(f"DeepDosePredictLib.io.dicom.study.{reader}", lambda *_: pytest.fail("voxels were read"))
+    monkeypatch.setattr("DeepDosePredictLib.io.dicom.rtdose.pixels", lambda *_: pytest.fail("voxels were read"))
     with pytest.raises(CaseError, match="Boost 70: its name may be a target"):
         read_case(patient)
 

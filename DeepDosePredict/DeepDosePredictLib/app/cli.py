@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Not at the top: PyTorch takes seconds to import, and help and mistyped arguments need not wait for it.
+    # Not at the top: imports take time, and help and mistyped arguments need not wait for it.
     from ..device import keep_freed_memory
     from . import commands
 

@@ -15,13 +15,10 @@ from ..errors import CaseError, DeepDoseError
 from ..io.atomic import atomic_write, check_writable, staged_files
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
-from ..model.contract import read_contract
-from ..model.installed import find_model, installed_models, is_replacement, model_card, open_model
-from ..model.predictor import Predictor
+from ..model.contract import Contract, read_contract
+from ..model.installed import find_model, installed_models, is_replacement, model_card
 from ..patient.case import folder_name
 from ..patient.roles import PATIENTS
-from ..phantom.anatomy import head_and_neck_phantom
-from ..phantom.dicom import write_phantom
 from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
 from ..report.result import SUMMARY
@@ -30,7 +27,7 @@ from .console import is_verbose, progress_bar, say
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
 from .output_lock import locked
-from .prediction import Job, Settings, predict_patient, result_key
+from .prediction import Job, Settings, predict_case, result_key
 from .sources import CaseSource, GivenRoles, find_cases, is_case
 
 
@@ -45,13 +42,15 @@ def predict(options: Namespace) -> int:
     if not single:
         return _predict_cohort(sources, settings, options)
     check_outputs(sources, [options.output])
-    _say_model(options.model)
+    contract = _say_model(options.model)
     with locked(options.output):
+        # Before the model: PyTorch takes seconds to load, and what is wrong with a patient is said without it.
+        case = sources[0].read(roles, options.reference, contract.grid)
         predictor = settings.predictor()
         # A cohort does not know another reference, so there this result must not count as finished.
         key = "" if options.reference else result_key(sources[0], predictor, roles)
         job = Job(sources[0], options.output, key, options.reference)
-        result = predict_patient(job, predictor, roles)
+        result = predict_case(job, case, predictor)
     say(f"{result.patient}: predicted in {result.seconds:.2f} s on {result.device}, written to {job.output}")
     if result.dose_error is not None:
         say(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
@@ -126,10 +125,9 @@ def evaluate(options: Namespace) -> int:
         predict = given_predictions(options.predictions)
         label = f"predictions in {options.predictions}"
     else:
-        predictor = Predictor(
-            open_model(options.model), options.device, options.single_pass, parse_gantry_angles(options.gantry_angles)
-        )
+        angles = parse_gantry_angles(options.gantry_angles)
         _say_model(options.model)
+        predictor = Settings(options.model, options.device, options.single_pass, angles).predictor()
         predict = model_predictions(predictor)
         label = predictor.model.label + (", single pass" if predictor.single_pass else "")
     progress = partial(progress_bar, desc="Evaluating", unit="patient", leave=False)
@@ -169,11 +167,12 @@ def _print_evaluation(result: CohortScores) -> None:
     say(f"DVH score  {content['dvh_score']:.4f} Gy")
 
 
-def _say_model(name: str | None) -> None:
+def _say_model(name: str | None) -> Contract:
     path = find_model(name)
     contract = read_contract(path)
     note = ", in place of the one of this name that ships" if is_replacement(path) else ""
     say(f"model {contract.name} {contract.version} from {path}{note}")
+    return contract
 
 
 def models(_: Namespace) -> int:
@@ -199,6 +198,9 @@ def _describe(path: Path) -> str:
 
 
 def phantom(options: Namespace) -> int:
+    from ..phantom.anatomy import head_and_neck_phantom
+    from ..phantom.dicom import write_phantom
+
     with staged_files(options.output) as stage:
         if options.dicom:
             write_phantom(stage)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +14,11 @@ from ..dvh.metrics import PatientScore, dose_error, dose_score, dvh_score, score
 from ..errors import CaseError
 from ..geometry.body import derived_dose_mask, find_body
 from ..io.openkbp import read_dose, read_dose_mask, read_openkbp, read_rois, read_spacing
-from ..model.predictor import Predictor
 from ..patient.case import folder_name
 from .sources import CaseSource, find_cases
+
+if TYPE_CHECKING:
+    from ..model.predictor import Predictor
 
 Progress = Callable[[Sequence[CaseSource]], Iterable[CaseSource]]
 """Goes through patients and may show how far it is."""

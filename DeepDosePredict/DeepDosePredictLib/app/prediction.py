@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import RESEARCH_USE, __version__
 from ..dvh.metrics import score_patient
 from ..io.atomic import staged_files
 from ..io.nrrd_case import write_dose
 from ..model.installed import open_model
-from ..model.model_file import Model
-from ..model.predictor import Prediction, Predictor
 from ..patient.case import Case
 from ..patient.roles import answers_for
 from ..patient.site_names import read_site_names
@@ -23,6 +22,10 @@ from ..report.html import PAGE, patient_page
 from ..report.result import RESULT, Result
 from ..report.tables import metric_values, write_dvh, write_metrics
 from .sources import FORMS, CaseSource, GivenRoles
+
+if TYPE_CHECKING:
+    from ..model.model_file import Model
+    from ..model.predictor import Prediction, Predictor
 
 _DOSE_FILES = tuple(form.dose_file for form in FORMS if form.dose_file)
 OUTPUTS = ("dose.nrrd", "dvh.csv", "metrics.csv", "report.png", PAGE, *_DOSE_FILES)
@@ -46,6 +49,8 @@ class Settings:
     roles: GivenRoles | None = None
 
     def predictor(self) -> Predictor:
+        from ..model.predictor import Predictor  # PyTorch takes seconds to import: what is refused need not wait for it
+
         return Predictor(open_model(self.model), self.device, self.single_pass, self.gantry_angles)
 
 
@@ -91,7 +96,11 @@ def result_key(source: CaseSource, predictor: Predictor, roles: GivenRoles | Non
 
 def predict_patient(job: Job, predictor: Predictor, roles: GivenRoles | None = None) -> Result:
     """Read a patient, predict and write its folder; DeepDoseError or OSError leave the folder as it was."""
-    case = job.source.read(roles, job.reference, predictor.model.contract.grid)
+    return predict_case(job, job.source.read(roles, job.reference, predictor.model.contract.grid), predictor)
+
+
+def predict_case(job: Job, case: Case, predictor: Predictor) -> Result:
+    """Predict what was read of a job's source, and write its folder as `predict_patient` does."""
     any_prescription = job.source.form is not None and job.source.form.free_names
     return write_prediction(job, case, predictor.predict(case, any_prescription), predictor.model)
 

@@ -15,15 +15,18 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..device import keep_freed_memory
 from ..errors import DeepDoseError
-from ..model.predictor import Predictor
 from ..report.result import Result
 from .console import is_verbose, set_up_console
 from .prediction import Job, Settings, predict_patient
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model.predictor import Predictor
 
 BYTES_PER_JOB = 3 * 2**30
 CRASHED = "the process that predicted it ended unexpectedly: out of memory, or a damaged file"
@@ -75,6 +78,8 @@ def _run(
     queue: deque[Job], settings: Settings, n_workers: int
 ) -> Generator[tuple[Job, Result | str | None], None, None]:
     """Outcomes of the jobs taken from `queue`, until it is empty or the pool breaks; None for jobs that broke it."""
+    import torch
+
     others: set[BaseProcess] = set(multiprocessing.active_children())
     threads = max(1, torch.get_num_threads() // n_workers)
     pool = ProcessPoolExecutor(
@@ -133,6 +138,8 @@ def _without_interrupts() -> Iterator[None]:
 
 
 def _start_worker(settings: Settings, n_threads: int, verbose: bool) -> None:
+    import torch
+
     global _settings
     _settings = settings
     set_up_console(verbose)

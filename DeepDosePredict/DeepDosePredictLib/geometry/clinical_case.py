@@ -90,16 +90,23 @@ def clinical_case(
 
 def check_ct(ct: Volume) -> None:
     """CaseError if a volume cannot be a CT."""
-    if ct.array.ndim != 3 or min(ct.grid.shape) < 2:
+    if ct.array.ndim != 3:
         raise CaseError(f"{ct.name}: this is no 3D volume of one value per voxel; choose the CT")
-    if not all(STEP_MM[0] <= step <= STEP_MM[1] for step in ct.grid.spacing):
-        spacing = " x ".join(f"{step:.4g}" for step in ct.grid.spacing)
-        raise CaseError(
-            f"{ct.name}: voxels of {spacing} mm are none of a planning CT; check its spacing and its unit (mm)"
-        )
+    check_grid(ct.grid, ct.name)
     if ct.array.dtype.kind == "f" and not np.isfinite(ct.array).all():
         raise CaseError(
             f"{ct.name}: the CT has NaN or infinite values; fill them (for instance with -1000) and try again"
+        )
+
+
+def check_grid(grid: Grid, where: str) -> None:
+    """CaseError if a grid cannot be a CT's; readers ask before they read its voxels."""
+    if min(grid.shape) < 2:
+        raise CaseError(f"{where}: this is no 3D volume of one value per voxel; choose the CT")
+    if not all(STEP_MM[0] <= step <= STEP_MM[1] for step in grid.spacing):
+        spacing = " x ".join(f"{step:.4g}" for step in grid.spacing)
+        raise CaseError(
+            f"{where}: voxels of {spacing} mm are none of a planning CT; check its spacing and its unit (mm)"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CaseError, DeepDoseError
-from ..geometry.clinical_case import clinical_case
+from ..geometry.clinical_case import check_grid, clinical_case
 from ..geometry.dose_level import dose_level
 from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..geometry.volume import Volume
@@ -40,6 +40,7 @@ def read_slicer_case(
     """
     folder = Path(folder)
     ct, segmentation = _open(folder / CT), open_segmentation(folder / SEGMENTATION)
+    check_grid(place_of(ct)[0], str(ct.path))
     dose_path = dose or folder / DOSE
     reference = _Lazy(_open(dose_path)) if dose or dose_path.exists() else None
 

@@ -47,7 +47,7 @@ def check_places(contours: Sequence[np.ndarray], images: Sequence[str], ct: CtSe
     """
     if len(contours) > 1 and len(set(images)) == 1:
         return
-    normal = ct.volume.grid.ijk_to_ras[:3, 2]
+    normal = ct.grid.ijk_to_ras[:3, 2]
     step = float(np.linalg.norm(normal))
     normal = normal / step
     apart = [

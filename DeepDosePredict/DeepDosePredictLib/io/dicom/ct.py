@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import CaseError
 from ...geometry.volume import Volume
 from ...patient.grid import LPS_TO_RAS, Grid
-from .files import MAX_VOXELS, numbers, pixels, read_dataset, reading, text
+from .files import MAX_VOXELS, numbers, pixels, read_dataset, reading, sizes, text
+from .reference import SHARED
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -26,13 +28,35 @@ PADDING_HU, NOT_SCANNED_HU = (-900.0, 3072.0), -1024
 """What padding may not be, a value that tissue or bone has; and what is put in its place."""
 
 
+HEADER = (
+    *SHARED,
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "BodyPartExamined",
+    "InstanceNumber",
+    "SharedFunctionalGroupsSequence",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "RescaleType",
+    "RescaleSlope",
+    "RescaleIntercept",
+)
+"""What is read of every slice before any pixels."""
+
+
 @dataclass(frozen=True)
 class Slice:
-    """One CT image: (rows, columns) int16 HU, place in LPS and (row, column) spacing in mm."""
+    """What the header of a CT image says: place in LPS and (row, column) spacing in mm, (rows, columns)."""
 
     path: Path
     uid: str
-    hu: np.ndarray
+    shape: tuple[int, int]
     position: np.ndarray
     orientation: np.ndarray
     spacing: np.ndarray
@@ -40,44 +64,63 @@ class Slice:
     number: str
 
 
-class CtSeries(NamedTuple):
-    """A CT.
+@dataclass(frozen=True)
+class CtSeries:
+    """A CT whose headers were read and fit together; its pixels are read once, when the volume is first asked for.
 
     Attributes:
-        volume: (K, J, I) int16 HU, K along the slices' normal.
-        elements: of the first file, without pixels.
-        places: {SOP instance UID: (3,) RAS in mm of the first voxel} of all slices.
-        doubts: in words.
+        slices: along their normal.
+        grid: K along the slices' normal.
+        elements: of the first file, those of `HEADER`.
+        where: for messages.
     """
 
-    volume: Volume
+    slices: tuple[Slice, ...]
+    grid: Grid
     elements: Dataset
-    places: dict[str, np.ndarray]
-    doubts: tuple[str, ...] = ()
+    where: str
+
+    @property
+    def places(self) -> dict[str, np.ndarray]:
+        """{SOP instance UID: (3,) RAS in mm of the first voxel} of all slices."""
+        return {one.uid: one.position * (-1, -1, 1) for one in self.slices}
+
+    @property
+    def doubts(self) -> list[str]:
+        """A word where a few of the slices break the order of their instance numbers, as exchanged ones do."""
+        return _order_doubts(self.slices)
+
+    @cached_property
+    def volume(self) -> Volume:
+        """(K, J, I) int16 HU; CaseError names a file whose pixels are damaged or no HU."""
+        array = np.empty(self.grid.shape, np.int16)
+        for n, one in enumerate(self.slices):
+            dataset = read_dataset(one.path)
+            with reading(one.path):
+                array[n] = _hounsfield(dataset, one.path)
+        return Volume(self.where, array, self.grid)
 
 
-def read_ct(paths: Sequence[Path]) -> CtSeries:
-    """Read the slices of a series.
+def open_ct(paths: Sequence[Path]) -> CtSeries:
+    """The headers of a series' slices.
 
     CaseError names the file or series where slices are missing, doubled, tilted against their stack, unevenly spaced
     or of different size, place or kind.
     """
     slices: list[Slice] = []
-    first: Dataset | None = None
     for path in paths:
-        dataset = read_dataset(path)
+        dataset = read_dataset(path, HEADER)
         with reading(path):
             slices.append(_slice(dataset, path))
-            if first is None:
-                del dataset.PixelData
+            if len(slices) == 1:
                 first, series = dataset, text(dataset, "SeriesInstanceUID")
-        if len(slices) * slices[0].hu.size > MAX_VOXELS:
-            raise CaseError(f"{path.parent}: the CT has more than {MAX_VOXELS} voxels; export the planning CT only")
-    if first is None or len(slices) < 2:
+    if len(slices) < 2:
         raise CaseError(f"{paths[0]}: the CT series has only this slice; export all of them")
-    places = {one.uid: one.position * (-1, -1, 1) for one in slices}
-    volume = _stacked(slices, f"CT series {series} in {paths[0].parent}")
-    return CtSeries(volume, first, places, tuple(_order_doubts(slices)))
+    if sum(rows * columns for rows, columns in (one.shape for one in slices)) > MAX_VOXELS:
+        raise CaseError(f"{paths[0].parent}: the CT has more than {MAX_VOXELS} voxels; export the planning CT only")
+    where = f"CT series {series} in {paths[0].parent}"
+    grid = _stacked(slices, where)
+    return CtSeries(tuple(slices), grid, first, where)
 
 
 def _slice(dataset: Dataset, path: Path) -> Slice:
@@ -85,29 +128,41 @@ def _slice(dataset: Dataset, path: Path) -> Slice:
         raise CaseError(f"{path}: enhanced multi-frame CT is not read; export the CT with one file a slice")
     if text(dataset, "RescaleType") not in ("", "HU", "US"):
         raise CaseError(f"{path}: its values are {text(dataset, 'RescaleType')}, not HU; export the original CT")
-    slope, intercept = (numbers(dataset, f"Rescale{what}", 1, path)[0] for what in ("Slope", "Intercept"))
-    stored = pixels(dataset, path)
-    if stored.ndim != 2:
+    slope = _rescale(dataset, path)[0]
+    rows, columns, frames = sizes(dataset, path)
+    if frames != 1:
         raise CaseError(f"{path}: it has several frames; export the CT with one file a slice")
     spacing = numbers(dataset, "PixelSpacing", 2, path)
     orientation = numbers(dataset, "ImageOrientationPatient", 6, path)
     check_orientation(orientation, path)
     if not (0 < slope <= HIGHEST_SLOPE and 0 < spacing.min() <= spacing.max() <= 20):
         raise CaseError(f"{path}: RescaleSlope {slope:g} or PixelSpacing {spacing.tolist()} cannot be")
-    hu = stored if (slope, intercept) == (1, 0) else np.rint(stored * slope + intercept)
-    hu = np.clip(hu, INT16.min, INT16.max).astype(np.int16)
-    if (padding := _padding(dataset, stored)) is not None:
-        hu[padding & ((hu < PADDING_HU[0]) | (hu > PADDING_HU[1]))] = NOT_SCANNED_HU
     return Slice(
         path,
         text(dataset, "SOPInstanceUID"),
-        hu,
+        (rows, columns),
         numbers(dataset, "ImagePositionPatient", 3, path),
         orientation,
         spacing,
         text(dataset, "FrameOfReferenceUID"),
         text(dataset, "InstanceNumber"),
     )
+
+
+def _rescale(dataset: Dataset, path: Path) -> tuple[float, float]:
+    slope, intercept = (numbers(dataset, f"Rescale{what}", 1, path)[0] for what in ("Slope", "Intercept"))
+    return slope, intercept
+
+
+def _hounsfield(dataset: Dataset, path: Path) -> np.ndarray:
+    """(rows, columns) int16 HU."""
+    slope, intercept = _rescale(dataset, path)
+    stored = pixels(dataset, path)
+    hu = stored if (slope, intercept) == (1, 0) else np.rint(stored * slope + intercept)
+    hu = np.clip(hu, INT16.min, INT16.max).astype(np.int16)
+    if (padding := _padding(dataset, stored)) is not None:
+        hu[padding & ((hu < PADDING_HU[0]) | (hu > PADDING_HU[1]))] = NOT_SCANNED_HU
+    return hu
 
 
 def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray | None:
@@ -133,13 +188,14 @@ def check_orientation(orientation: np.ndarray, path: Path) -> None:
         )
 
 
-def _stacked(slices: list[Slice], where: str) -> Volume:
+def _stacked(slices: list[Slice], where: str) -> Grid:
+    """The grid of slices, which are put in order."""
     first = slices[0]
     for one in slices:
-        if one.hu.shape != first.hu.shape or not np.allclose(one.spacing, first.spacing, atol=1e-4):
+        if one.shape != first.shape or not np.allclose(one.spacing, first.spacing, atol=1e-4):
             raise CaseError(
-                f"{where}: {one.path.name} has {one.hu.shape} pixels of {one.spacing.tolist()} mm,"
-                f" {first.path.name} {first.hu.shape} of {first.spacing.tolist()}; leave one image size"
+                f"{where}: {one.path.name} has {one.shape} pixels of {one.spacing.tolist()} mm,"
+                f" {first.path.name} {first.shape} of {first.spacing.tolist()}; leave one image size"
             )
         if not np.allclose(one.orientation, first.orientation, atol=1e-3) or one.frame != first.frame:
             raise CaseError(
@@ -153,12 +209,10 @@ def _stacked(slices: list[Slice], where: str) -> Volume:
     ijk_to_lps = np.eye(4)
     ijk_to_lps[:3, :3] = np.stack((row * first.spacing[1], column * first.spacing[0], normal * step), 1)
     ijk_to_lps[:3, 3] = slices[0].position
-    array = np.stack([one.hu for one in slices])
-    return Volume(where, array, Grid(array.shape, LPS_TO_RAS @ ijk_to_lps))
+    return Grid((len(slices), *first.shape), LPS_TO_RAS @ ijk_to_lps)
 
 
 def _order_doubts(slices: Sequence[Slice]) -> list[str]:
-    """A word where a few of the sorted slices break the order of their instance numbers, as exchanged ones do."""
     if not all(one.number.isdecimal() for one in slices) or len({one.number for one in slices}) < len(slices):
         return []
     rising = np.diff([int(one.number) for one in slices]) > 0

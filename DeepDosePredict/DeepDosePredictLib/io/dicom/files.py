@@ -123,15 +123,21 @@ def numbers(dataset: Dataset, keyword: str, count: int, path: Path) -> np.ndarra
     return values
 
 
-def pixels(dataset: Dataset, path: Path) -> np.ndarray:
-    """Stored values, (rows, columns) or (frames, rows, columns); CaseError if they cannot be decoded."""
-    syntax = dataset.file_meta.get("TransferSyntaxUID")
+def sizes(dataset: Dataset, path: Path) -> tuple[int, int, int]:
+    """(rows, columns, frames) of an image in grey; CaseError if they cannot be."""
     rows, columns = (int(dataset.get(keyword) or 0) for keyword in ("Rows", "Columns"))
     frames = int(dataset.get("NumberOfFrames") or 1)
     if min(rows, columns, frames) < 1 or rows * columns * frames > MAX_VOXELS:
         raise CaseError(f"{path}: {frames} frames of {rows}x{columns} pixels cannot be; export it again")
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise CaseError(f"{path}: this is a colour image; export the original one")
+    return rows, columns, frames
+
+
+def pixels(dataset: Dataset, path: Path) -> np.ndarray:
+    """Stored values, (rows, columns) or (frames, rows, columns); CaseError if they cannot be decoded."""
+    sizes(dataset, path)
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         raise CaseError(f"{path}: it does not say how it is encoded (no TransferSyntaxUID); export it again")
     if syntax.is_compressed:

@@ -12,7 +12,7 @@ from ...errors import CaseError
 from ...geometry.volume import Volume
 from ...patient.grid import LPS_TO_RAS, Grid
 from .ct import check_orientation
-from .files import numbers, pixels, read_dataset, reading, text
+from .files import numbers, pixels, read_dataset, reading, sizes, text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -40,10 +40,11 @@ def read_rtdose(path: Path) -> PlannedDose:
         scaling = numbers(dataset, "DoseGridScaling", 1, path)[0]
         if scaling <= 0:
             raise CaseError(f"{path}: DoseGridScaling is {scaling:g}; it must be above 0")
-        stored = pixels(dataset, path)
-        if stored.ndim != 3:
+        rows, columns, frames = sizes(dataset, path)
+        if frames < 2:
             raise CaseError(f"{path}: the dose has a single plane; export a dose volume")
-        grid, rising = _grid(dataset, stored.shape, path)
+        grid, rising = _grid(dataset, (frames, rows, columns), path)
+        stored = pixels(dataset, path)
         dose = np.multiply(stored, scaling, dtype=np.float64).astype(np.float32)
         volume = Volume(str(path), dose if rising else dose[::-1], grid)
         return PlannedDose(volume, text(dataset, "FrameOfReferenceUID"), text(dataset, "PatientID"))

@@ -9,21 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import CaseError, DeepDoseError
-from ...geometry.clinical_case import clinical_case
+from ...geometry.clinical_case import check_grid, clinical_case
 from ...geometry.contours import contours_to_labelmap
 from ...geometry.dose_level import dose_level
 from ...geometry.shapes import LabelmapShape
 from ...geometry.trained_grid import OPENKBP_GRID, TrainedGrid
+from ...geometry.volume import Volume
 from ...patient.assignment import Assignment
 from ...patient.case import Case
 from ...patient.roles import assign
 from ...patient.structure_names import Evidence
 from .belonging import body_part_doubts, check_patients, check_places, check_same_patient, described
-from .ct import CtSeries, read_ct
+from .ct import CtSeries, open_ct
 from .files import reading, text
 from .index import RtStudy
 from .reference import DicomReference
-from .rtdose import PlannedDose, read_rtdose
+from .rtdose import read_rtdose
 from .rtplan import read_prescriptions
 from .rtstruct import StructureSet, read_structures
 
@@ -48,26 +49,23 @@ def read_study(
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
     prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
+    ct = open_ct(study.ct)
+    check_grid(ct.grid, ct.where)
+    with reading(study.ct[0]):
+        check_patients(ct.elements, structures)
+        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
 
     @cache
-    def volumes() -> tuple[CtSeries, PlannedDose | None]:
-        ct = read_ct(study.ct)
-        with reading(study.ct[0]):
-            check_patients(ct.elements, structures)
-        return ct, _dose(study, dose, ct.elements)
+    def planned() -> Volume | None:
+        return _dose(study, dose, ct.elements)
 
     def level(number: str) -> float | None:
-        if dose is None and not study.doses:
-            return None
-        ct, planned = volumes()
-        return None if planned is None else dose_level(_shape(structures, number, ct), planned.volume)
+        reference = planned()
+        return None if reference is None else dose_level(_shape(structures, number, ct), reference)
 
-    # Before the volumes are read: what names and roles leave open stops the run at once.
+    # Before pixels are read: what names and roles leave open stops the run at once.
     assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
-    ct, planned = volumes()
-    reference = planned.volume if planned else None
-    with reading(study.ct[0]):
-        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
+    reference = planned()
     parts = {
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()
@@ -98,7 +96,7 @@ def _shape(structures: StructureSet, number: str, ct: CtSeries) -> LabelmapShape
     return LabelmapShape.cropped(*contours_to_labelmap(contours, where))
 
 
-def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> PlannedDose | None:
+def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> Volume | None:
     if given is None and not study.doses:
         return None
     if given is None and len(study.doses) > 1:
@@ -112,4 +110,4 @@ def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> PlannedDose | None
     frame = text(ct, "FrameOfReferenceUID")
     if dose.frame and frame and dose.frame != frame:
         raise CaseError(f"{dose.volume.name}: its frame of reference is not the CT's; give the dose on this CT")
-    return dose
+    return dose.volume
