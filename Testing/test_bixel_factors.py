@@ -20,7 +20,8 @@ from DeepDosePredictLib.planner.bixel_factors import (
 )
 from DeepDosePredictLib.planner.fluence import Objective
 from DeepDosePredictLib.planner.planner import Planner
-from DeepDosePredictLib.planner.problem import PlanningCase, Problem, make_problem
+from DeepDosePredictLib.planner.planning_case import PlanningCase
+from DeepDosePredictLib.planner.problem import Problem, make_problem
 from synthetic import ball
 
 NINE = tuple(range(0, 360, 40))
@@ -55,7 +56,7 @@ def fitted_views(problem: Problem) -> Views:
 
 def test_views_show_the_patient_from_every_beam():
     """A parotid on the left lies in front of the target for the beam from the left, beside it for one from above."""
-    problem, rays = make_problem(patient(), (0, 90, 180, 270))
+    problem, rays, _ = make_problem(patient(), (0, 90, 180, 270))
     views = problem.views
     assert views.features.shape[:2] == (4, len(PATIENT_VIEWS) + len(PLACES)) and torch.isfinite(views.features).all()
     k, u = (slice.stop - slice.start for slice in views.window)
@@ -71,7 +72,7 @@ def test_views_show_the_patient_from_every_beam():
 
 def test_views_of_a_fit():
     """Dose above its aim shows where the organ lies; what lies in front of the target is told from what is behind."""
-    problem, _ = make_problem(patient(), (0, 90, 180, 270))
+    problem, *_ = make_problem(patient(), (0, 90, 180, 270))
     planner = Planner().eval()
     with torch.inference_mode():
         fit = planner.fit(problem, views=True)
@@ -113,7 +114,7 @@ def test_mirrored_views_are_those_of_the_mirrored_patient(axis):
 
 def test_factors():
     """None where nothing was learned, bounded else, and turned back when the patient is seen mirrored."""
-    problem, _ = make_problem(patient(), NINE)
+    problem, *_ = make_problem(patient(), NINE)
     fluence = problem.fluence
     views = fitted_views(problem)
     assert not BixelFactors().eval()(views, fluence).any()
@@ -142,7 +143,7 @@ def test_beams_are_told_by_their_angles_not_by_their_order():
 
 
 def test_one_sided_beams_are_never_seen_mirrored():
-    problem, _ = make_problem(patient(), (0, 40, 90))
+    problem, *_ = make_problem(patient(), (0, 40, 90))
     assert problem.views.opposite == ()
     network, views = opinionated(), fitted_views(problem)
     assert torch.equal(network(views, problem.fluence, (-1,)), network(views, problem.fluence))

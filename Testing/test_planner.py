@@ -21,8 +21,11 @@ from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.patient.rois import OAR_KINDS
 from DeepDosePredictLib.planner.delivery import Delivery, plan_dose
+from DeepDosePredictLib.planner.feature_names import FEATURES
+from DeepDosePredictLib.planner.features import distance_mm
 from DeepDosePredictLib.planner.planner import BeamModel, Planner, untrained_planner
-from DeepDosePredictLib.planner.problem import FEATURES, PlanningCase, distance_mm, make_problem
+from DeepDosePredictLib.planner.planning_case import PlanningCase
+from DeepDosePredictLib.planner.problem import make_problem
 from synthetic import ball, make_case, make_model
 
 NINE = tuple(range(0, 360, 40))
@@ -100,7 +103,7 @@ def test_context_is_mirrored_with_its_places():
     torch.nn.init.dirac_(planner.stem.weight)  # without a direction of its own
     for block in planner.blocks:
         torch.nn.init.zeros_(block.second_norm.weight)
-    problem, _ = make_problem(PlanningCase.of(make_case()), NINE)
+    problem, *_ = make_problem(PlanningCase.of(make_case()), NINE)
     for axes in ((-1,), (-3,), (-1, -3)):
         ours, theirs = planner.objective(problem), planner.objective(problem, axes)
         torch.testing.assert_close(ours.weight, theirs.weight, rtol=2e-2, atol=1e-3)
@@ -242,7 +245,7 @@ def test_features_say_what_their_names_say():
     level[ball(SHAPE, CENTRE, 2.5)] = 1
     parotid = ball(SHAPE, (7.5, 23.5, 33), 3)
     case = water(level=level, organ=parotid * np.uint8(1 + OAR_KINDS.index("Parotid")), ct=np.full(SHAPE, 40, np.int16))
-    problem, _ = make_problem(case, (0,))
+    problem, *_ = make_problem(case, (0,))
     k, j, i = problem.voxels.index
     feature = dict(zip(FEATURES, problem.features.T, strict=True))
     inside = torch.from_numpy(level)[k, j, i] > 0

@@ -34,7 +34,7 @@ from deepdose_training.dataset import (
 from deepdose_training.dose_module import MIRRORED_BITS, DoseModule, learning_rate_schedule
 from deepdose_training.export import export_checkpoint
 from deepdose_training.train import start_from, train
-from deepdose_training.train_planner import LeftOut, PlannedPatient, PlannerTraining, train_planner
+from deepdose_training.train_planner import LeftOut, PlannedPatient, PlannerModule, PlannerTraining, train_planner
 from DeepDosePredictLib.dvh.metrics import score_patient
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.openkbp import read_openkbp
@@ -46,7 +46,7 @@ from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
 from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import Planner
-from DeepDosePredictLib.planner.problem import PlanningCase
+from DeepDosePredictLib.planner.planning_case import PlanningCase
 from synthetic import make_case as new_case
 from synthetic import make_model, write_openkbp
 
@@ -414,6 +414,24 @@ def test_planner_learns(tmp_path, pair):
         train_planner(config, tmp_path / "x.safetensors", PlannerTraining(bixel_factors=True))
     with pytest.raises(DeepDoseError, match="no gantry angles"):
         train_planner(configuration(tmp_path, pair), tmp_path / "x.safetensors", PlannerTraining())
+
+
+@pytest.mark.slow
+def test_a_planners_training_goes_on_where_it_stopped(tmp_path, pair, monkeypatch):
+    config = configuration(tmp_path, pair, "gantry_angles=[0, 120, 240]")
+    whole = train_planner(config, tmp_path / "whole.safetensors", PlannerTraining(3, copies=1), **QUIET_PLANNER)
+
+    def stop(module: PlannerModule) -> None:
+        if module.current_epoch == 2:
+            raise _StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PlannerModule, "on_train_epoch_end", stop)
+        with pytest.raises(_StopError):
+            train_planner(config, tmp_path / "parts.safetensors", PlannerTraining(3, copies=1), **QUIET_PLANNER)
+    assert not (tmp_path / "parts.safetensors").exists()
+    parts = train_planner(config, tmp_path / "parts.safetensors", PlannerTraining(3, copies=1), **QUIET_PLANNER)
+    assert planner_hash(load_planner(parts)) == planner_hash(load_planner(whole))
 
 
 @pytest.mark.slow

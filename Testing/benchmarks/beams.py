@@ -23,14 +23,15 @@ from DeepDosePredictLib.patient.case import Case, dose_box
 from DeepDosePredictLib.planner.beams import DoseMatrix, Physics
 from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import untrained_planner
-from DeepDosePredictLib.planner.problem import PlanningCase, make_problem
+from DeepDosePredictLib.planner.planning_case import PlanningCase
+from DeepDosePredictLib.planner.problem import make_problem
 
 NINE = tuple(range(0, 360, 40))
 
 
 def open_fields(patient: PlanningCase) -> np.ndarray:
     """Dose of open fields around the targets, 1 on average in the highest."""
-    problem, rays = make_problem(patient, NINE)
+    problem, rays, _ = make_problem(patient, NINE)
     dose = np.zeros(patient.ct.shape, np.float32)
     dose[patient.region] = DoseMatrix(rays, Physics()).dose(problem.fluence)
     voxels = problem.voxels

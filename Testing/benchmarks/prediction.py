@@ -20,7 +20,7 @@ from DeepDosePredictLib.model.predictor import Predictor
 from DeepDosePredictLib.patient.case import dose_box
 from DeepDosePredictLib.phantom.anatomy import head_and_neck_phantom
 from DeepDosePredictLib.planner.delivery import plan_dose
-from DeepDosePredictLib.planner.problem import PlanningCase
+from DeepDosePredictLib.planner.planning_case import PlanningCase
 
 
 def measure(part: str, model: str | None) -> dict:

@@ -30,7 +30,7 @@ from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import Planner, untrained_planner
-from DeepDosePredictLib.planner.problem import PlanningCase
+from DeepDosePredictLib.planner.planning_case import PlanningCase
 
 from .configuration import TrainingConfig
 

@@ -14,6 +14,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -29,13 +30,15 @@ from DeepDosePredictLib.patient.rois import DOSE_MASK
 from DeepDosePredictLib.planner.bixel_factors import BixelFactors
 from DeepDosePredictLib.planner.fluence import FitVoxels
 from DeepDosePredictLib.planner.planner import Fit, Planner
-from DeepDosePredictLib.planner.problem import PlanningCase, Problem, make_problem
+from DeepDosePredictLib.planner.planning_case import PlanningCase
+from DeepDosePredictLib.planner.problem import Problem, make_problem
 
 from .configuration import TrainingConfig
 from .dataset import CACHED_ROIS, Sample, ShardSampler, cache_patients
 
 WEIGHT_DECAY = 0.05
 BATCH = 2
+VALIDATE_EVERY = 5
 STRETCH, ANISOTROPY = 0.07, 0.03
 """Largest logarithms of a copy's magnification along every axis, and between the axes in plane."""
 
@@ -93,7 +96,7 @@ class PlannedPatient:
         planning_case = PlanningCase.of(case)
         if not planning_case.plannable:
             raise DeepDoseError(f"{sample.name}: no target in the dose mask")
-        problem, _ = make_problem(planning_case, gantry_angles)
+        problem, *_ = make_problem(planning_case, gantry_angles)
         voxels = problem.voxels
         inside = torch.from_numpy(case.dose_mask)[voxels.index]
         return cls(problem, sample.dose[voxels.index] / prescription, voxels.share * inside)
@@ -165,6 +168,9 @@ class PlannerModule(lightning.LightningModule):
         self.log(name, difference, on_step=False, on_epoch=True, prog_bar=True, batch_size=1)
         return difference
 
+    def on_train_epoch_start(self) -> None:
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)  # dropout as in a run that never stopped
+
     def training_step(self, batch: list[tuple[int, Sequence[PlannedPatient]]], _: int) -> Tensor:
         index, parts = batch[0]
         draw = np.random.default_rng([self.seed, self.current_epoch, index])
@@ -191,7 +197,8 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
     """Train a planner and write it as it is after the last epoch; returns `output`.
 
     Of the configuration, data, prescription, seed and gantry angles are used. Training and validation errors go to a
-    CSV log beside the planner. `settings`: of Lightning's trainer.
+    CSV log in a folder beside the planner, with a checkpoint after every epoch, from which a stopped training goes on
+    as if it had never stopped. `settings`: of Lightning's trainer.
     """
     if not config.gantry_angles:
         raise DeepDoseError("the configuration names no gantry angles to plan with")
@@ -212,21 +219,26 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
         _loader(how.without.rest(training) if how.without else training, planner, config, how),
         _loader(cache_patients(config.data.validation, cache), planner, config),
     )
+    logs = output.parent / f"{output.stem}-log"
+    checkpoint = ModelCheckpoint(logs, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = logs / "last.ckpt"
     trainer = lightning.Trainer(
         max_epochs=how.epochs,
+        check_val_every_n_epoch=min(VALIDATE_EVERY, how.epochs),
         accumulate_grad_batches=BATCH,
         gradient_clip_val=1.0,
-        enable_checkpointing=False,
+        callbacks=[checkpoint],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
         accelerator="cpu",
-        logger=CSVLogger(output.parent, name=f"{output.stem}-log"),
+        logger=CSVLogger(output.parent, name=logs.name),
         **settings,
     )
     trained = planner.bixel_factors[-1] if how.bixel_factors else planner
     trained.train().requires_grad_(True)
-    trainer.fit(PlannerModule(planner, config.seed, config.prescription, how.rate), *loaders)
+    module = PlannerModule(planner, config.seed, config.prescription, how.rate)
+    trainer.fit(module, *loaders, ckpt_path=last if last.exists() else None, weights_only=True)
     save_planner(output, planner.eval())
     return output
 
@@ -246,4 +258,5 @@ def _loader(
             parts = [half for part in parts for half in part.halves()]
         patients.append(parts)
     sampler = ShardSampler(len(patients), 0, 1, shuffle=how is not None, seed=config.seed)
-    return DataLoader(PlannedPatients(patients), 1, sampler=sampler, collate_fn=list)
+    # A generator of its own: making an iterator must not take from the random numbers of dropout.
+    return DataLoader(PlannedPatients(patients), 1, sampler=sampler, collate_fn=list, generator=torch.Generator())

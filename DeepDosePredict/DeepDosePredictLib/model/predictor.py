@@ -20,7 +20,7 @@ from ..patient.grid import Box
 from ..patient.roi_mask import to_tensor
 from ..planner.delivery import Delivery
 from ..planner.gantry_angles import same_angles
-from ..planner.problem import PlanningCase
+from ..planner.planning_case import PlanningCase
 from .channels import ChannelInputs, build_channels, target_slots
 from .model_file import Model
 from .result_check import check_result

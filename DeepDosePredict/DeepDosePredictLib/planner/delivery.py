@@ -12,7 +12,8 @@ from ..device import in_threads, one_thread
 from .beams import DoseMatrix
 from .fluence import Objective, fit_fluence
 from .planner import Planner
-from .problem import PlanningCase, make_problem
+from .planning_case import PlanningCase
+from .problem import make_problem
 
 
 def plan_dose(planner: Planner, case: PlanningCase, gantry_angles: Sequence[float]) -> np.ndarray:
@@ -38,13 +39,14 @@ class Delivery:
 
     Attributes:
         plan_dose: (K, J, I) float32, see the function of this name.
+        features: {name: (K, J, I) float32}, see `patient_features`.
     """
 
     @one_thread()
     @torch.inference_mode()
     def __init__(self, planner: Planner, case: PlanningCase, gantry_angles: Sequence[float], *, partners: bool = True):
         self.case, self._planner = case, planner
-        self._problem, self._everywhere = make_problem(case, gantry_angles)
+        self._problem, self._everywhere, self.features = make_problem(case, gantry_angles)
         plans = in_threads(self._plan, [planner, *(planner.partners if partners else ())])
         self._matrix, self._all, self._fluence, _ = plans[0]
         self.plan_dose: np.ndarray = np.mean([dose for *_, dose in plans], 0)

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from ..device import autocast_dtype
 from .beams import DoseMatrix, Physics
 from .bixel_factors import BixelFactors, Views
+from .feature_names import FEATURES
 from .fluence import Objective, fit_fluence, refit_fluence
-from .problem import FEATURES, Problem
+from .problem import Problem
 
 CHANNELS, CONTEXT, HIDDEN = 32, 16, 48
 DROPOUT = 0.1
