@@ -2,7 +2,7 @@
 
 Writes panel.png (400 pixels wide, as the module panel is at first), panel-dark.png, panel-empty.png and window.png (the
 panel beside slices and DVH). The windows are Qt's own with the stand-ins of the tests; the slices are blended by
-Slicer's slice logic, the curves are those of the chart node.
+Slicer's slice logic, the curves drawn by VTK's charts as its plot view does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from mrml_scene import Scene
+from plot_view import PlotView
 from qt_standins import SlicerSession, complaints
 from qt_standins.pythonqt import unwrap
 
@@ -84,28 +85,10 @@ def _slice(session, name: str, size: QtCore.QSize) -> QtGui.QImage:
 
 
 def _chart(chart, size: QtCore.QSize) -> QtGui.QImage:
-    """The curves of a chart node with its title, axes and legend."""
-    import io
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(size.width() / 100, size.height() / 100), dpi=100, layout="constrained")
-    for n in range(chart.GetNumberOfPlotSeriesNodes()):
-        series = chart.GetNthPlotSeriesNode(n)
-        table = series.GetTableNode().GetTable()
-        x, y = (vtk_to_numpy(table.GetColumnByName(c)) for c in (series.GetXColumnName(), series.GetYColumnName()))
-        style = "-" if series.GetLineStyle() == series.LineStyleSolid else "--"
-        axes.plot(x, y, style, color=series.GetColor(), label=series.GetName(), lw=series.GetLineWidth())
-    axes.set(title=chart.GetTitle(), xlabel=chart.GetXAxisTitle(), ylabel=chart.GetYAxisTitle())
-    axes.set_xlim(chart.GetXAxisRange())
-    axes.legend(fontsize=chart.GetLegendFontSize() * 0.8, loc="upper right")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    plt.close(figure)
-    return QtGui.QImage.fromData(buffer.getvalue())
+    """The chart node as the plot view draws it."""
+    colors = PlotView(chart, (size.width(), size.height())).image()
+    rows, columns, _ = colors.shape
+    return QtGui.QImage(colors.data, columns, rows, 3 * columns, QtGui.QImage.Format.Format_RGB888).copy()
 
 
 def _dark() -> QtGui.QPalette:

@@ -17,6 +17,7 @@ from DeepDosePredictLib.dvh.oversampled import OversampledDose  # noqa: E402
 from DeepDosePredictLib.errors import DeepDoseError  # noqa: E402
 from DeepDosePredictLib.io.openkbp import read_openkbp  # noqa: E402
 from DeepDosePredictLib.mrml.charts import (  # noqa: E402
+    colorsOf,
     dvhChart,
     highlight,
     removeRun,
@@ -26,7 +27,8 @@ from DeepDosePredictLib.mrml.charts import (  # noqa: E402
 )
 from DeepDosePredictLib.mrml.dvh import DvhSettings, computeDvhs  # noqa: E402
 from DeepDosePredictLib.mrml.dvh_result import curveOf  # noqa: E402
-from DeepDosePredictLib.mrml.slicerrt_dvh import LARGEST_DOSE, _isWhole, slicerRtDvhs, slicerRtProblem  # noqa: E402
+from DeepDosePredictLib.mrml.slicerrt_dvh import _isWhole, slicerRtDvhs, slicerRtProblem  # noqa: E402
+from plot_view import PlotView  # noqa: E402
 
 SHAPE, SPACING = (16, 20, 24), (3.0, 2.5, 2.0)
 METRICS = tuple(map(Metric.parse, ("D95%", "D1%", "D0.1cc", "V20Gy", "V59.85Gy")))
@@ -367,12 +369,14 @@ def test_slicerrt_repeats_what_the_built_in_code_says(patient, slicer_rt):
 
 
 def test_slicerrt_is_not_asked_where_it_is_slow_or_wrong(patient, slicer_rt):
-    assert slicerRtProblem(patient.doses) == ""
+    assert slicerRtProblem(patient.doses, 50) == ""
     slicer.util.updateVolumeFromArray(patient.reference, dose_array().astype(np.int16))
-    assert "whole numbers" in slicerRtProblem(patient.doses)
-    large = np.zeros((2, 2, LARGEST_DOSE // 4 + 1), np.float32)
-    slicer.util.updateVolumeFromArray(patient.reference, large)
-    assert "Clinical has 4 million voxels" in slicerRtProblem(patient.doses)
+    assert "whole numbers" in slicerRtProblem(patient.doses, 1)
+    slicer.util.updateVolumeFromArray(patient.reference, np.zeros((2, 2**10, 2**10), np.float32))
+    assert slicerRtProblem(patient.doses, 50) == ""
+    assert "take about 49 s for the DVHs of 100 structures" in slicerRtProblem(patient.doses, 100)
+    slicer.util.updateVolumeFromArray(patient.reference, np.zeros((12, 2**10, 2**10), np.float32))
+    assert "Clinical has 13 million voxels, for which SlicerRT needs 1 GB" in slicerRtProblem(patient.doses, 1)
 
 
 def test_slicerrt_without_any_good_segment(patient, slicer_rt):
@@ -459,9 +463,33 @@ def test_a_structure_can_be_highlighted_and_long_names_are_short(patient):
     series = [chart.GetNthPlotSeriesNode(n) for n in range(4)]
     widths = [s.GetLineWidth() for s in series]
     assert widths[0] == widths[1] < widths[2] == widths[3]
-    assert series[3].GetName() == "Brainstem plus … pred"
+    assert series[3].GetName() == "Brainstem…ning pred"
     highlight(chart, None)
     assert len({s.GetLineWidth() for s in series}) == 1
+
+
+@pytest.mark.parametrize(
+    ("structures", "size"), [(1, (440, 350)), (10, (440, 350)), (10, (900, 500)), (50, (440, 350))]
+)
+def test_the_legend_never_lies_on_curves(patient, structures, size):
+    """Fifty structures with long names: beyond a legend's room the colours in the metrics table must do."""
+    names = [f"Submandibular gland {n} WWWW" for n in range(structures)]
+    box = np.zeros(SHAPE, bool)
+    box[5:8, 6:9, 7:10] = True
+    for name in names:
+        patient.add_segment(name, box)
+    chart = dvhChart(patient.dvhs(names), shown=names[:10])
+    for name in names[10:]:
+        showStructure(chart, name, True)
+    view = PlotView(chart, size)
+    if view.legend is None:
+        assert structures == 50 and chart.GetXAxisRange()[1] <= 80
+        for name in names[1:]:
+            showStructure(chart, name, False)
+        view = PlotView(chart, size)
+    (left, bottom, _, top), area = view.legend, view.plot_area
+    assert left > view.x_of(70) and area[1] <= bottom < top <= area[3]
+    assert colorsOf(chart).keys() == set(names)
 
 
 def test_each_run_starts_afresh(patient, slicer_rt):

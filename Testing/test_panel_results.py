@@ -150,6 +150,14 @@ def test_the_chart_shows_structures_of_the_model_and_others_by_choice(panel, ses
     assert structuresOf(chart)["Bone_Mandible"] and not structuresOf(chart)["PTV_7000"]
 
 
+def test_the_table_shows_the_colours_of_the_curves(panel, patient, tree):
+    segmentation = patient.segmentation.GetSegmentation()
+    for name, group in structures(tree).items():
+        image = group.icon(NAME).pixmap(10, 10).toImage()
+        color = segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name)).GetColor()
+        assert image.pixelColor(5, 5).getRgbF()[:3] == pytest.approx(color, abs=0.01)
+
+
 def test_the_selected_structure_is_bold_in_the_chart(panel, tree):
     chart = panel.results.results.chartNode
     structures(tree)["PTV_7000"].child(1).setSelected(True)

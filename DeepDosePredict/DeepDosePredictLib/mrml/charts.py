@@ -22,15 +22,14 @@ from .slicerrt_dvh import markShown
 TITLE, X_AXIS, Y_AXIS = "Dose Volume Histogram", "Dose [Gy]", "Fractional volume [%]"
 TITLE_OF_TWO = "DVH: {first} solid, {second} dashed"
 SHORT_LABELS = {"Reference": "ref", "Predicted": "pred"}
-LONGEST_NAME = 16
-"""Characters of a structure's name in the legend, which must not cover the curves."""
+LEGEND_FONT_SIZE, LONGEST_NAME, MOST_CURVES_OF_LEGEND = 9, 14, 20
+"""So that a legend lies within a chart of 440 x 350 pixels beside the curves; one of more curves is left out, because
+the metrics table shows the colours, too."""
+ROOM_FOR_LEGEND, ROOM = 1.6, 1.05
+"""The dose axis goes on beyond the highest dose, with a legend so far that it does not lie on the curves."""
 LINE_WIDTH, HIGHLIGHTED_WIDTH = 2.0, 5.0
 RUN_REFERENCE = OWN_PREFIX + "dvhRun"
 """Role by which a chart refers to all nodes of its run; SlicerRT may take series off it."""
-# Legends longer than this get smaller letters, so that two doses of a dozen structures fit a chart of 400 pixels.
-LONG_LEGEND = 12
-# The dose axis goes on beyond the highest dose, so that the legend does not lie on the targets' curves.
-ROOM_FOR_LEGEND = 1.5
 METRICS_REFERENCE = "dvhMetricsTableRef"
 PARAMETER_REFERENCE = OWN_PREFIX + "slicerRtParameterNode"
 
@@ -58,8 +57,7 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = N
     chart.SetTitleFontSize(14)
     chart.SetAxisTitleFontSize(12)
     chart.SetAxisLabelFontSize(10)
-    chart.SetLegendVisibility(True)
-    chart.SetLegendFontSize(12 if len(dvhs.curves) <= LONG_LEGEND else 9)
+    chart.SetLegendFontSize(LEGEND_FONT_SIZE)
     chosen = dvhs.segmentIds() if shown is None else set(shown)
     for segmentId in dvhs.segmentIds():
         for position, label in enumerate(dvhs.doses):
@@ -70,11 +68,7 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = N
                     _add(chart, series)
     for node in dvhs.nodes:
         chart.AddNodeReferenceID(RUN_REFERENCE, node.GetID())
-    if dvhs.curves:
-        highest = max(curveOf(node)[0][-1] for node in dvhs.tableNodes)
-        chart.SetXAxisRangeAuto(False)
-        chart.SetXAxisRange(0, 10 * ceil(highest * ROOM_FOR_LEGEND / 10))
-    markShown(dvhs.parameterNode, [one.GetTableNode() for one in _plotted(chart)])
+    _fit(chart)
     chart.EndModify(wasModified)
     return chart
 
@@ -83,6 +77,11 @@ def structuresOf(chartNode) -> dict[str, bool]:
     """{segment ID: whether its curves are seen}, in the order of the run."""
     seen = set(map(_segmentOf, _plotted(chartNode)))
     return {segmentId: segmentId in seen for segmentId in map(_segmentOf, _allSeries(chartNode))}
+
+
+def colorsOf(chartNode) -> dict[str, tuple[float, float, float]]:
+    """{segment ID: colour of its curves, red, green and blue from 0 to 1}."""
+    return {_segmentOf(series): series.GetColor() for series in _allSeries(chartNode)}
 
 
 def showStructure(chartNode, segmentId: str, visible: bool) -> None:
@@ -95,7 +94,7 @@ def showStructure(chartNode, segmentId: str, visible: bool) -> None:
             _add(chartNode, series)
         else:
             _take(chartNode, series)
-    markShown(chartNode.GetNodeReference(PARAMETER_REFERENCE), [one.GetTableNode() for one in _plotted(chartNode)])
+    _fit(chartNode)
 
 
 def highlight(chartNode, segmentId: str | None) -> None:
@@ -142,7 +141,20 @@ def _series(dvhs: DvhResult, curve, position: int):
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    """With its end, which often tells the side."""
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 5]}…{name[-4:]}"
+
+
+def _fit(chart) -> None:
+    """Fit legend and dose axis to the curves that are plotted, and SlicerRT's ticks where the curves are its own."""
+    plotted, ofRun = _plotted(chart), _allSeries(chart)
+    hasLegend = len(plotted) <= MOST_CURVES_OF_LEGEND
+    chart.SetLegendVisibility(hasLegend)
+    if ofRun:
+        highest = max(curveOf(series.GetTableNode())[0][-1] for series in ofRun)
+        chart.SetXAxisRangeAuto(False)
+        chart.SetXAxisRange(0, 10 * ceil(highest * (ROOM_FOR_LEGEND if hasLegend else ROOM) / 10))
+    markShown(chart.GetNodeReference(PARAMETER_REFERENCE), [one.GetTableNode() for one in plotted])
 
 
 def _segmentOf(series) -> str:

@@ -114,7 +114,7 @@ class Evaluator:
         logic = findLogic()
         if logic is None:
             return self.latest
-        dvhs, why = None, (slicerRtProblem(self.doses),)
+        dvhs, why = None, (slicerRtProblem(self.doses, len(self.builtIn.segmentIds())),)
         if not any(why):
             try:
                 dvhs = slicerRtDvhs(logic, self.builtIn, metricsOf(self.rows), DvhSettings(), progress)

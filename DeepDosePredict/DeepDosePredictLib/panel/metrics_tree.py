@@ -11,6 +11,8 @@ NAME, REFERENCE, PREDICTED, DIFFERENCE, GOAL = range(5)
 KEYS = ("metric", "reference", "predicted", "difference", "goal")
 SEGMENT = 256  # Qt.UserRole
 ROWS_SHOWN = 16
+Color = tuple[float, float, float]
+"""Red, green and blue from 0 to 1."""
 
 
 class MetricsTree:
@@ -25,6 +27,7 @@ class MetricsTree:
         self.tree = tree
         self._rows: list[dict] = []
         self._seen: Mapping[str, bool] = {}
+        self._colors: Mapping[str, Color] = {}
         self._sorting: tuple[int, bool] | None = None
         self._on_select, self._on_check = on_select, on_check
         tree.setHeaderLabels([_("Structure"), _("Ref"), _("Pred"), _("Diff"), _("Goal")])
@@ -42,12 +45,17 @@ class MetricsTree:
         self._copy.setContext(qt.Qt.WidgetShortcut)
         self._copy.connect("activated()", self.copy)
 
-    def show(self, rows: list[dict], seen: Mapping[str, bool]) -> None:
-        """rows: as `comparisonRows` gives them; seen: {segment ID: whether its curves are in the chart}."""
+    def show(self, rows: list[dict], seen: Mapping[str, bool], colors: Mapping[str, Color]) -> None:
+        """Show rows of `comparisonRows` with the colours of their structures' curves, a legend of the chart.
+
+        Args:
+            seen: {segment ID: whether its curves are in the chart}.
+            colors: {segment ID: colour}.
+        """
         rows = [row for row in rows if row.get("segmentId")]
-        if (rows, seen) == (self._rows, self._seen):
+        if (rows, seen, colors) == (self._rows, self._seen, self._colors):
             return
-        self._rows, self._seen = rows, dict(seen)
+        self._rows, self._seen, self._colors = rows, dict(seen), colors
         self._fill()
 
     def copy(self) -> None:
@@ -95,6 +103,10 @@ class MetricsTree:
         top.setToolTip(NAME, _("{name}: tick to see its curves in the DVH").format(name=rows[0]["structure"]))
         top.setData(NAME, SEGMENT, segment)
         top.setCheckState(NAME, qt.Qt.Checked if self._seen.get(segment) else qt.Qt.Unchecked)
+        if color := self._colors.get(segment):
+            square = qt.QPixmap(10, 10)
+            square.fill(qt.QColor(*(round(255 * part) for part in color)))
+            top.setIcon(NAME, qt.QIcon(square))
         font = qt.QFont(self.tree.font)
         font.setBold(True)
         top.setFont(NAME, font)

@@ -74,7 +74,8 @@ class ResultsSection:
         rows = comparison.comparisonRows(table) if table is not None else []
         method = comparison.provenanceOf(table).get("Method", "") if table is not None else ""
         ui.metricsTree.toolTip = f"{self._metrics_tip}\n{method}".strip()
-        self._metrics.show(rows, charts.structuresOf(chart) if chart is not None else {})
+        seen, colors = (charts.structuresOf(chart), charts.colorsOf(chart)) if chart is not None else ({}, {})
+        self._metrics.show(rows, seen, colors)
         ui.differenceCheckBox.enabled = results.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
             _("Predicted minus reference dose, as colour wash")
