@@ -76,6 +76,7 @@ _DECIMAL = r"\d+(?:[.,]\d{1,2}(?!\d)|(?<=\d)p\d{1,2}(?!\d))?"
 _SCAN = re.compile(
     rf"""(?P<date>{_DATE})
     | (?P<number>{_DECIMAL})(?:[\s_]?(?P<unit>{"|".join(map(re.escape, _UNITS))})(?![a-z]))?
+    | (?P<stage>[cpyr]{{0,2}}[tn][0-4][abc])(?![^\W_])
     | (?P<run>[^\W\d_]+)
     | (?P<space>\s+)
     | (?P<sign>.)""",
@@ -87,7 +88,8 @@ _PRODUCTS_GY = (20.0, 90.0)
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+")
 
 _PTV = "ptv"
-_SHORT = (WordKind.SITE, WordKind.HIGH, WordKind.MID, WordKind.LOW)
+_RANKS = (WordKind.HIGH, WordKind.MID, WordKind.LOW)
+_SHORT = (WordKind.SITE, *_RANKS)
 """Short words that a target's name may carry, as in PTVn."""
 _TARGETS = (WordKind.PTV, WordKind.TUMOUR, WordKind.TARGET)
 _CARRIERS = (*_TARGETS, WordKind.STRUCTURE, WordKind.ORGAN, WordKind.SITE_OR_ORGAN)
@@ -130,6 +132,8 @@ def _scanned(text: str, start: int, words: Vocabulary) -> tuple[list[Token], int
         return [Date(match["date"])], match.end()
     if match["number"]:
         return [_number(match["number"], _UNITS.get((match["unit"] or "").lower(), ""))], match.end()
+    if match["stage"]:  # of TNM: N2b
+        return [Word(plain_key(match["stage"]), WordKind.SITE)], match.end()
     if match["run"]:
         return [*_split(match["run"], words)], match.end()
     return [Sign(" " if match["space"] else match["sign"])], match.end()
@@ -198,7 +202,8 @@ def _fits(parts: tuple[Word, ...], n: int, last: int) -> bool:
     """Whether a short word may stand at place n, where the last longer word has place `last`."""
     word, is_side = parts[n], parts[n].kind in (WordKind.LEFT, WordKind.RIGHT)
     if n == 0:
-        return is_side or word.text == "z"
+        is_rank = word.kind in _RANKS and len(parts) > 1 and parts[1].kind in _TARGETS
+        return is_side or is_rank or word.text == "z"
     of_target = parts[last].kind in _TARGETS and n == last + 1 and word.kind in _SHORT
     return n > last and ((is_side and n == len(parts) - 1) or of_target)
 

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 from .name_tokens import SEPARATORS, Date, Number, Sign, Token, is_set_apart
 from .outcome import NameReading, Outcome
-from .vocabulary import Word, WordKind, vocabulary
+from .vocabulary import PLANNING, Word, WordKind, vocabulary
 
 _OTHER = NameReading(Outcome.OTHER)
 _ANATOMY = (WordKind.ORGAN, WordKind.SITE_OR_ORGAN, WordKind.TUMOUR, WordKind.PTV, WordKind.TARGET)
-_SIMILAR = 0.84
+_SIMILAR = 0.83
+_BOTH = "both sides"
+"""Of a related structure: an organ of one side only where its name states that side."""
 
 
 def read_organ(tokens: Sequence[Token]) -> NameReading:
@@ -19,6 +21,8 @@ def read_organ(tokens: Sequence[Token]) -> NameReading:
     words = [token for token in tokens if isinstance(token, Word)]
     if note := _planning(tokens, words):
         return NameReading(Outcome.HELP, note=note)
+    if shortened := _shortened(words):
+        return _with_side(shortened, [shortened, *_sides(words)], _doubts(tokens, [shortened], shortened))
     named = [word for word in words if word.kind is WordKind.STRUCTURE] or _misspelt(words)
     if len({word.structure for word in named}) != 1 or any(word.kind in _ANATOMY for word in words):
         return _OTHER
@@ -30,7 +34,7 @@ def read_organ(tokens: Sequence[Token]) -> NameReading:
 
 def _planning(tokens: Sequence[Token], words: Sequence[Word]) -> str:
     """Why a name is that of a help structure: a word of planning, a margin, an organ less another; "" if it is not."""
-    if made := [word for word in words if word.kind in (WordKind.HELP, WordKind.DERIVED)]:
+    if made := [word for word in words if word.kind in PLANNING]:
         return f"made for planning by its name ({made[0].text})"
     if is_set_apart(tokens):
         return "its name begins or ends with _ or ~"
@@ -45,14 +49,35 @@ def _planning(tokens: Sequence[Token], words: Sequence[Word]) -> str:
     return "an organ less another by its name" if is_organ and len(anatomy) > 1 and takes_away else ""
 
 
+def _sides(words: Sequence[Word]) -> list[Word]:
+    return [word for word in words if word.kind in (WordKind.LEFT, WordKind.RIGHT, WordKind.BOTH)]
+
+
+def _shortened(words: Sequence[Word]) -> Word | None:
+    """The structure with a role that alone has a name of several words beginning like this one: "Tronco enc.".
+
+    A word on its own is no shortened name, nor are letters that another name of the vocabulary begins with, too.
+    """
+    rest = [word for word in words if word.kind is not WordKind.FILLER and word not in _sides(words)]
+    if len(rest) < 2 or not any(word.kind is WordKind.UNKNOWN for word in rest):
+        return None
+    key = "".join(word.text for word in rest)
+    begun = [word for text, word in vocabulary().words.items() if text.startswith(key)] if len(key) > 5 else []
+    same = {(word.kind, word.structure, word.only) for word in begun}
+    return begun[0] if len(same) == 1 and begun[0].kind is WordKind.STRUCTURE else None
+
+
 def _misspelt(words: Sequence[Word]) -> list[Word]:
-    """The structure whose name one unknown word nearly is."""
+    """The structure whose name one unknown word, or all words together, nearly are."""
     unknown = [word for word in words if word.kind is WordKind.UNKNOWN]
-    if len(unknown) != 1 or len(unknown[0].text) < 5:
-        return []
+    rest = [word for word in words if word.kind is not WordKind.FILLER and word not in _sides(words)]
+    spelt = {"".join(word.text for word in part) for part in (rest, unknown[:1] if len(unknown) == 1 else [])}
     known = {key: word for key, word in vocabulary().words.items() if len(key) > 4}
-    near = difflib.get_close_matches(unknown[0].text, known, 1, _SIMILAR)
-    return [known[near[0]]] if near and known[near[0]].kind is WordKind.STRUCTURE else []
+    for text in sorted(text for text in spelt if unknown and len(text) > 4):
+        near = difflib.get_close_matches(text, known, 1, _SIMILAR)
+        if near and known[near[0]].kind is WordKind.STRUCTURE:
+            return [known[near[0]]]
+    return []
 
 
 def _doubts(tokens: Sequence[Token], words: Sequence[Word], organ: Word) -> list[str]:
@@ -80,7 +105,8 @@ def _with_side(organ: Word, words: Sequence[Word], doubts: list[str]) -> NameRea
     kinds = {WordKind.LEFT: "left", WordKind.RIGHT: "right"}
     sides = {kinds[word.kind] for word in words if word.kind in kinds and word.text not in letters}
     sides |= {letters[word.text] for word in words if word.text in letters}
-    if len(sides) > 1 or any(word.kind is WordKind.BOTH for word in words):
+    is_both = organ.only == _BOTH and not sides
+    if is_both or len(sides) > 1 or any(word.kind is WordKind.BOTH for word in words):
         return NameReading(Outcome.OTHER, note="both sides")
     roles: tuple[str, ...]
     if "" in structure.roles:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -90,14 +91,15 @@ def _joined(whole: Number, sign: str, part: Number) -> tuple[Number, ...]:
         or not (whole.text.isdigit() and part.text.isdigit())
     ):
         return ()
-    if len(whole.text) != 2 or len(part.text) > (1 if sign == "-" else 2):
+    is_usual = whole.value in USUAL_WHOLE
+    if len(whole.text) != 2 or len(part.text) > (1 if sign == "-" and is_usual else 2):
         return ()
     decimal = Number(f"{whole.text}.{part.text}", part.unit)
     if decimal.value not in USUAL_DECIMAL:
         return ()
-    if whole.value not in USUAL_WHOLE and sign != "-":
+    if not is_usual and sign != "-":
         return (decimal,)
-    if whole.value in USUAL_WHOLE and part.text in ("1", "2", "3"):
+    if is_usual and part.text in ("1", "2", "3"):
         return ()
     return (decimal, whole)
 
@@ -109,6 +111,8 @@ def _candidates(tokens: Iterable[Token]) -> Iterator[_Candidate]:
         elif isinstance(token, Number):
             one = _candidate(token)
             if one is not None and LEVELS_GY[0] <= one.level <= LEVELS_GY[1]:
+                if not one.sure and re.fullmatch(r"\d\d\.[1-3]", token.text) and int(token.value) in USUAL_WHOLE:
+                    yield _Candidate(float(int(token.value)), False)  # PTV70.1 is the first of several, rather
                 yield one
 
 

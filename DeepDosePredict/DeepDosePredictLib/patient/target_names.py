@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from .name_tokens import SEPARATORS, Date, Number, Sign, Token, is_set_apart
 from .outcome import NameReading, Outcome
+from .rois import EXTERNAL
 from .stated_levels import LEVELS_GY, SURE_GY, stated_levels, with_decimals
-from .vocabulary import Word, WordKind
+from .vocabulary import PLANNING, Word, WordKind
 
 _RANKS = (WordKind.HIGH, WordKind.MID, WordKind.LOW)
 _SIDES = (WordKind.LEFT, WordKind.RIGHT, WordKind.BOTH)
@@ -23,6 +24,8 @@ _SITES = ("Larynx", "Mandible", "Esophagus")
 """Structures with a role that are sites of tumours, too."""
 _LOWEST_HIGH_GY = 66.0
 """A target of low risk has less."""
+_HIGHEST_LOW_GY = 56.0
+"""A target of high risk has more; PTV54-HR may be PTV54 less that one."""
 _HYPHEN, _AWAY, _JOINED = "-", "away", "joined"
 
 
@@ -45,7 +48,7 @@ def read_possible_target(tokens: Sequence[Token]) -> NameReading | None:
     """A question where a name without PTV could be that of a target: "Boost 70", "Nodes 54 Gy", "High Risk", "66Gy"."""
     words = [token for token in tokens if isinstance(token, Word)]
     kinds = {word.kind for word in words}
-    if kinds & {WordKind.TUMOUR, WordKind.HELP, WordKind.DERIVED, WordKind.WITHOUT, WordKind.ORGAN}:
+    if kinds & {WordKind.TUMOUR, WordKind.WITHOUT, WordKind.ORGAN, *PLANNING}:
         return None
     if any(word.kind is WordKind.STRUCTURE and word.structure not in _SITES for word in words):
         return None
@@ -56,6 +59,8 @@ def read_possible_target(tokens: Sequence[Token]) -> NameReading | None:
         note = "its name may be a target's"
     elif stated.levels and stated.levels[0] >= SURE_GY[0] and (has_unit or kinds <= sites):
         note = "its name states a dose"
+    elif words and stated.levels and not stated.doubt and kinds <= sites | {WordKind.UNKNOWN, WordKind.WITH}:
+        note = "the number in its name may be a dose"
     elif any("risk" in word.text.replace("risi", "ris") for word in words):
         note = "its name states a risk"
     else:
@@ -70,7 +75,15 @@ def _level_doubts(tokens: Sequence[Token], level: float) -> list[str]:
         doubts.append("its dose may be that of the boost alone")
     if level >= _LOWEST_HIGH_GY and any(word.kind is WordKind.LOW for word in words):
         doubts.append("its name says low of a high dose")
+    if level <= _HIGHEST_LOW_GY and any(word.kind is WordKind.HIGH and word.text != "h" for word in words):
+        doubts.append("its name says high of a low dose")
     return doubts
+
+
+def _is_level(number: Number) -> bool:
+    """Whether a number of two or four digits without a unit, or one in Gy, is a prescription by its size."""
+    value = number.value / 100 if number.value > 1000 else number.value
+    return number.unit in ("", "gy", "cgy") and SURE_GY[0] <= value <= SURE_GY[1]
 
 
 class _Findings:
@@ -90,6 +103,9 @@ class _Findings:
         self._depth = self._n_targets = 0
         self._organ: Word | None = None  # before the target
         self._number: Number | None = None  # the last token but for separators
+        self._states_level = False  # up to here
+        self._has_percent = any(getattr(token, "unit", "") == "%" or token == Sign("%") for token in tokens)
+        self._has_margin = any(isinstance(token, Number) and token.unit == "mm" for token in tokens)
         if is_set_apart(tokens):
             self.planning.append("its name begins or ends with _ or ~")
         for token in tokens:
@@ -125,7 +141,12 @@ class _Findings:
     def _read_number(self, number: Number) -> None:
         is_digit, value = len(number.text) == 1, number.value
         if number.unit == "mm":
-            (self.planning if self._sign else self.doubts).append(f"its name has a margin ({number.text} mm)")
+            of_target = self._sign and self._n_targets
+            (self.planning if of_target else self.doubts).append(f"its name has a margin ({number.text} mm)")
+            self._sign = self._sign if self._n_targets else ""  # "CTV + 5mm PTV" says how the target was made
+        elif self._sign == _AWAY and self._states_level and _is_level(number):
+            self.planning.append(f"made for planning by its name (less {number.text})")
+            self._sign = ""
         elif number.unit == "%":
             self.doubts.append(f"its name has {number.text} % or cc")
         elif not number.unit and is_digit and (self._sign == _JOINED or (self._number and value > 4)):
@@ -134,6 +155,7 @@ class _Findings:
             self.doubts.append("its name may be a copy's")
         elif not number.unit and ((SURE_GY[1] < value < 1000) or (not number.text.isdigit() and value < LEVELS_GY[0])):
             self.doubts.append(f"{number.text} in its name is not understood")
+        self._states_level |= _is_level(number)
         is_count = number.unit == "fx" or (not number.unit and SURE_GY[0] > value > 9)
         self._sign = "" if self._sign == _JOINED and is_count else self._sign  # "in 35 fractions"
 
@@ -150,6 +172,10 @@ class _Findings:
     def _read_word(self, word: Word) -> None:
         if word.kind in (WordKind.WITHOUT, WordKind.WITH):
             self._sign = _AWAY if word.kind is WordKind.WITHOUT else _JOINED
+        elif word.kind is WordKind.TARGET and self._sign and self._states_level:  # PTV54-Boost
+            why = f"its name may take {word.text} away"
+            (self.planning if self._sign == _AWAY else self.doubts).append(why)
+            self._sign = ""
         elif word.kind in _ANATOMY:
             if self._n_targets:
                 self._read_organ(word)
@@ -164,6 +190,9 @@ class _Findings:
         if word.kind in (WordKind.HELP, WordKind.DERIVED):
             self.planning.append(f"made for planning by its name ({word.text})")
             self.derived &= word.kind is WordKind.DERIVED
+        elif word.kind is WordKind.HELP_OR_TARGET:
+            planned = self._sign in (_AWAY, _JOINED) or self._has_percent
+            (self.planning if planned else self.doubts).append(f"its name has {word.text!r}")
         elif word.kind is WordKind.VERSION:
             self.doubts.append(f"{word.text!r}: there may be another version, or it may unite others")
         elif word.kind not in _TELLS_WHICH:
@@ -172,7 +201,8 @@ class _Findings:
     def _read_organ(self, word: Word) -> None:
         """A target with an organ or CTV beside it: a help structure where something takes it away or joins it."""
         is_site = word.kind is WordKind.SITE_OR_ORGAN or word.structure in _SITES or word.short
-        if self._sign and not self._depth and not (is_site and self._sign == _HYPHEN):
+        is_cropped = word.structure == EXTERNAL and self._has_margin  # PTV70_skin3mm
+        if is_cropped or (self._sign and not self._depth and not (is_site and self._sign == _HYPHEN)):
             self.planning.append(f"made for planning by its name (with {word.text})")
         else:
             self.doubts.append(f"its name has {word.text!r}, a site or what is taken away from it")

@@ -29,7 +29,7 @@ _NO_ACCENTS = str.maketrans(
         "Æ": "AE",
     }
 )
-_SIGNS = str.maketrans({"‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-", "×": "x", "∩": "&"})
+_SIGNS = str.maketrans({"‐": "-", "‑": "-", "–": "-", "—": "-", "−": "-", "×": "x", "∩": "&", "·": "."})
 
 
 class WordKind(enum.Enum):
@@ -51,11 +51,16 @@ class WordKind(enum.Enum):
     ORGAN = "organ"  # one without a role
     DERIVED = "derived"  # a target changed for planning
     HELP = "help"  # no target, whatever else
+    HELP_OR_TARGET = "help_or_target"  # help beside an organ, a question beside PTV: dose, margin
     VERSION = "version"  # there may be another one of this name
     WITHOUT = "without"
     WITH = "with"
     STRUCTURE = "structure"  # one with a role
     UNKNOWN = "unknown"
+
+
+PLANNING = (WordKind.HELP, WordKind.DERIVED, WordKind.HELP_OR_TARGET)
+"""Words that beside an organ, or alone, are those of a help structure."""
 
 
 @dataclass(frozen=True)
