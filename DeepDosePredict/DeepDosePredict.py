@@ -17,6 +17,7 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.io.site_names import remember_name
 from DeepDosePredictLib.mrml import fingerprint, inputs, installed, patients, prediction, slice_views
 from DeepDosePredictLib.mrml.results import FINGERPRINT
 from DeepDosePredictLib.panel import model_files
@@ -28,6 +29,8 @@ from DeepDosePredictLib.panel.readiness import readiness
 from DeepDosePredictLib.panel.results_section import ResultsSection, bullets
 from DeepDosePredictLib.panel.structure_table import StructureTable
 from DeepDosePredictLib.panel.wrapped_label import WrappedLabel
+from DeepDosePredictLib.patient import site_names
+from DeepDosePredictLib.patient.assignment import summary
 from DeepDosePredictLib.patient.roles import roles_to_json
 from DeepDosePredictLib.planner.gantry_angles import parse_gantry_angles
 
@@ -123,7 +126,10 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.goals = KeyCombo(self.ui.goalsComboBox, self.onGoalsChosen)
         self.labels = {
             name: WrappedLabel(getattr(self.ui, f"{name}Label"))
-            for name in ("researchUse", "welcome", "noSegmentation", "account", "warnings", "reason", "status")
+            for name in (
+                *("researchUse", "welcome", "noSegmentation", "accountSummary", "account"),
+                *("warnings", "reason", "status"),
+            )
         }
         self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
         self.guard = slice_views.PatientGuard()
@@ -131,6 +137,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.sampleButton.connect("clicked(bool)", loadSamplePatient)
         self.ui.addTargetButton.connect("clicked(bool)", self.structures.add_target)
         self.ui.rematchButton.connect("clicked(bool)", self.onRematchButton)
+        self.ui.rememberButton.connect("clicked(bool)", self.onRememberButton)
         self.ui.predictButton.connect("clicked(bool)", self.onPredictButton)
         self.ui.openModelFolderButton.connect("clicked(bool)", model_files.open_folder)
         self.ui.removeModelButton.connect("clicked(bool)", self.onRemoveModelButton)
@@ -273,14 +280,16 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         segmentation = parameters.segmentation if parameters else None
         matches, names, edits = [], {}, {}
         if segmentation is not None:
-            matches, names = self.logic.matchRoles(segmentation), self.logic.segmentNames(segmentation)
-            if parameters.rolesSegmentation is segmentation:
+            with contextlib.suppress(DeepDoseError):  # of a damaged file of names, which the line under Predict tells
+                matches, names = self.logic.matchRoles(segmentation), self.logic.segmentNames(segmentation)
+            if parameters.rolesSegmentation is segmentation and names:
                 edits = self.structures.read_edits(parameters.roles)
         self.structures.show(matches, names, edits)
         self.ui.welcomeFrame.visible = parameters is None or (parameters.ct is None and segmentation is None)
         self.ui.structuresWidget.visible = segmentation is not None
         self.ui.noSegmentationLabel.visible = segmentation is None
         self.ui.rematchButton.enabled = bool(edits)
+        self.ui.rememberButton.enabled = bool(edits and self.structures.learnable)
         self.models.show(installed.installedModels(), parameters.model if parameters else "")
         self.ui.removeModelButton.enabled = model_files.is_removable(self.models.key)
         self.goals.show([*installed.goalTemplates(), ("", _("None"))], parameters.goals if parameters else "")
@@ -293,6 +302,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.labels["reason"].show("" if self._isPredicting else check.problem)
         self.labels["warnings"].show(bullets(check.warnings))
         self.labels["account"].show("\n".join(check.account))
+        self.labels["accountSummary"].show(summary(check.account))
         self.ui.accountCollapsibleButton.visible = bool(check.account)
 
     def showStatus(self, text):
@@ -340,6 +350,21 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onRematchButton(self):
         self._parameterNode.roles = ""
+
+    def onRememberButton(self):
+        """Add the answers of the table to the names that this computer's user has taught the program."""
+        names = self.structures.learnable
+        question = _(
+            "Read these names so for all patients from now on?\n\n{names}\n\nPrescriptions are not remembered: they are"
+            " asked where a name states none."
+        ).format(names="\n".join(f"{name} → {meaning}" for name, meaning in names.items()))
+        if not slicer.util.confirmOkCancelDisplay(question):
+            return
+        with slicer.util.tryWithErrorDisplay(_("The names could not be remembered.")):
+            for name, meaning in names.items():
+                remember_name(name, meaning)
+            self.refresh()
+            self.showStatus(_("Remembered in {path}").format(path=site_names.SITE_FILE))
 
     def onModelChosen(self, key):
         self._parameterNode.model = key

@@ -188,6 +188,52 @@ def test_a_target_with_any_name_can_be_added(session, scene):
     assert "PTV66" not in rows(panel)
 
 
+def test_several_contours_can_feed_one_model_input(session, scene):
+    add_patient(scene, {"Bone_Mandible": "Cord lower part"})
+    panel = session.open()
+    choose(panel, "Spinal cord", "+ Cord lower part")
+    assert rows(panel)["Spinal cord"][0] == "SpinalCord + Cord lower part"
+    assert "Cord lower part are united to SpinalCord" in panel.ui.warningsLabel.text
+    assert "Cord lower part -> SpinalCord (from user)" in panel.ui.accountLabel.text
+    choose(panel, "Spinal cord", "SpinalCord")
+    assert panel.structures.roles["SpinalCord"] == ("SpinalCord",)
+
+
+@pytest.fixture
+def site_file(monkeypatch, tmp_path):
+    from DeepDosePredictLib.patient import site_names
+
+    monkeypatch.setattr(site_names, "SITE_FILE", tmp_path / "StructureNames.json")
+    return site_names.SITE_FILE
+
+
+def test_a_name_is_remembered_with_a_click(session, scene, site_file, question):
+    add_patient(scene, {"PTV_6300": "PTV_Mid", "Bone_Mandible": "Kiefer ganz"})
+    panel = session.open()
+    assert not panel.ui.rememberButton.enabled
+    choose(panel, "Mandible", "Kiefer ganz")
+    choose(panel, "PTV63", "PTV_Mid")
+    question.answer = False
+    panel.ui.rememberButton.click()
+    assert "Kiefer ganz → Mandible" in question.texts[0] and "PTV_Mid → target" in question.texts[0]
+    assert not site_file.exists()
+    question.answer = True
+    panel.ui.rememberButton.click()
+    assert str(site_file) in panel.ui.statusLabel.text and not panel.ui.rememberButton.enabled
+    panel.ui.rematchButton.click()
+    assert rows(panel)["Mandible"][0] == "Kiefer ganz"
+    assert rows(panel)["PTV63"][0] == "PTV_Mid? Please confirm", "prescriptions are not remembered"
+
+
+def test_a_damaged_file_of_names_is_told(session, scene, patient, site_file):
+    site_file.write_text("{damaged")
+    panel = session.open()
+    assert "StructureNames.json" in panel.ui.reasonLabel.text and not panel.ui.predictButton.enabled
+    site_file.unlink()
+    session.enter()
+    assert rows(panel)["PTV70"][0] == "PTV_7000" and panel.ui.predictButton.enabled
+
+
 def test_damaged_answers_are_asked_again(panel, patient):
     choose(panel, "Mandible", "none")
     panel.logic.getParameterNode().roles = "{damaged"

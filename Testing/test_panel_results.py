@@ -203,11 +203,14 @@ def test_all_contours_are_accounted_for_before_and_after(panel, session, patient
     session.wait()
     before = panel.ui.accountLabel.text
     assert "PTV_7000 -> PTV70 (from name)" in before and "left out: Lips" in before
-    panel.ui.accountCollapsibleButton.collapsed = panel.ui.usedCollapsibleButton.collapsed = False
+    summary = panel.ui.accountSummaryLabel
+    assert summary.visible and summary.text == "7 contours are used; left out: Lips (no input of the model)"
     predict(panel)
+    assert panel.ui.usedSummaryLabel.visible and panel.ui.usedSummaryLabel.text == summary.text
+    panel.ui.accountCollapsibleButton.collapsed = panel.ui.usedCollapsibleButton.collapsed = False
     assert panel.ui.usedLabel.text == before and panel.ui.usedLabel.visible
     panel.ui.segmentationSelector.setCurrentNode(None)
-    assert not panel.ui.accountCollapsibleButton.visible
+    assert not panel.ui.accountCollapsibleButton.visible and not panel.ui.accountSummaryLabel.visible
 
 
 # --- waiting

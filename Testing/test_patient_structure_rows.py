@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from DeepDosePredictLib.io.site_names import remember_name
+from DeepDosePredictLib.patient import site_names
 from DeepDosePredictLib.patient.roles import NOT_TARGETS, assign, roles_from_json, roles_to_json
 from DeepDosePredictLib.patient.structure_names import match_structures
 from DeepDosePredictLib.patient.structure_rows import (
@@ -10,9 +12,11 @@ from DeepDosePredictLib.patient.structure_rows import (
     answers_of_rows,
     choose,
     known_edits,
+    learnable,
     roles_of_rows,
     set_level,
     structure_rows,
+    to_add,
 )
 
 
@@ -104,3 +108,42 @@ def test_the_answers_for_a_prediction_say_what_is_left_out_too():
     only = choose(rows, choose(rows, {}, row(rows, "PTV70", "PTV_High"), ()), row(rows, "Larynx"), ())
     account = assign({name: name for name in names}, answers_of_rows(rows_of(names, only)), "study")
     assert account.roles == {"PTV70": ("PTV70",), "PTV56": ("PTV56",), "Mandible": ("Mandible",)}
+
+
+def test_contours_can_be_added_to_a_role_unless_another_has_them():
+    names = ["SpinalCord", "Cord lower part", "Brainstem", "PTV70"]
+    rows = rows_of(names)
+    cord = row(rows, "SpinalCord")
+    assert to_add(rows, cord, names) == [("SpinalCord", "Cord lower part")]
+    both = choose(rows, {}, cord, ("SpinalCord", "Cord lower part"))
+    assert roles_of_rows(rows_of(names, both))["SpinalCord"] == ("SpinalCord", "Cord lower part")
+    account = assign({name: name for name in names}, answers_of_rows(rows_of(names, both)), "study")
+    assert account.roles["SpinalCord"] == ("SpinalCord", "Cord lower part")
+    assert to_add(rows, row(rows, "Mandible"), names) == [], "nothing is there to add to"
+
+
+def test_of_several_that_are_asked_all_can_be_chosen():
+    names = ["PTV70", "Larynx", "larynx (OAR)"]
+    asked = row(rows_of(names), "Larynx")
+    assert asked.state is State.CONFIRM and to_add(rows_of(names), asked, names) == [("Larynx", "larynx (OAR)")]
+
+
+def test_answers_are_learnt_without_the_prescriptions_and_only_where_they_say_something_new(monkeypatch, tmp_path):
+    monkeypatch.setattr(site_names, "SITE_FILE", tmp_path / "StructureNames.json")
+    names = ["PTV70", "PTV54", "PTV_High", "PTV_Mid", "Larynx_SG", "Kiefer ganz", "Brainstem"]
+    as_names = {name: name for name in names}
+    rows = rows_of(names)
+    assert learnable(rows, as_names) == {}
+    edits = choose(rows, {}, row(rows, "PTV70", "PTV_High"), ())
+    edits = choose(rows_of(names, edits), edits, row(rows, "PTV63", "PTV_Mid"), ("PTV_Mid",))
+    edits = choose(rows_of(names, edits), edits, row(rows, "Larynx"), ())
+    edits = choose(rows_of(names, edits), edits, row(rows, "Mandible"), ("Kiefer ganz",))
+    edits = choose(rows_of(names, edits), edits, row(rows, "Brainstem"), ())
+    edits = set_level(rows_of(names, edits), edits, row(rows_of(names, edits), "PTV54"), 56)
+    rows = rows_of(names, edits)
+    learnt = {"PTV_High": "not used", "PTV_Mid": "target", "Larynx_SG": "not used", "Kiefer ganz": "Mandible"}
+    assert learnable(rows, as_names) == learnt
+    for name, meaning in learnt.items():
+        remember_name(name, meaning)
+    assert learnable(rows, as_names) == {}
+    assert row(rows_of(names), "Mandible").segments == ("Kiefer ganz",)

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from ..errors import DeepDoseError
 from ..mrml import charts, comparison, isodose, slice_views
 from ..mrml.results import ACCOUNT, FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
+from ..patient.assignment import summary
 from ..patient.rois import prescription
 from .metrics_tree import MetricsTree
 from .wrapped_label import WrappedLabel
@@ -31,7 +32,7 @@ class ResultsSection:
         self._roles, self._show_status = roles, show_status
         self._parameters = self._ct = None
         self._out_of_date = WrappedLabel(ui.outOfDateLabel)
-        self._account = WrappedLabel(ui.usedLabel)
+        self._account, self._summary = WrappedLabel(ui.usedLabel), WrappedLabel(ui.usedSummaryLabel)
         self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
         self._metrics_tip = ui.metricsTree.toolTip
         self._metrics = MetricsTree(ui.metricsTree, self._on_structure_selected, self._on_structure_checked)
@@ -93,6 +94,7 @@ class ResultsSection:
         self._scores.show(results.text(SCORES))
         ui.scoresLabel.enabled = not out_of_date
         self._account.show(results.text(ACCOUNT))
+        self._summary.show(summary(results.text(ACCOUNT).splitlines()))
         self._warnings.show(bullets(results.text(WARNINGS).splitlines()))
 
     def take(self, result, fingerprint: str) -> None:

@@ -107,6 +107,11 @@ class StructureTable:
         """Names of the model inputs that still need an answer."""
         return [label(row.role) for row in self.rows if row.state is State.CONFIRM]
 
+    @property
+    def learnable(self) -> dict[str, str]:
+        """{name: meaning} of the user's answers that can be remembered for other patients."""
+        return structure_rows.learnable(self.rows, self._names)
+
     def add_target(self) -> None:
         self._on_edit(structure_rows.add_target(self.rows, self._edits))
 
@@ -157,10 +162,15 @@ class StructureTable:
         """(text, segments) of the combo box; None for the question itself."""
         asked = [(self._names[s], (s,)) for s in row.candidates if s in self._names]
         others = [(name, (s,)) for s, name in self._names.items() if s not in row.candidates]
-        united = [(" + ".join(self._names[s] for s in row.segments), row.segments)] if len(row.segments) > 1 else []
+        united = [(self._united(row.segments), row.segments)] if len(row.segments) > 1 else []
         nothing = (_("found in the CT") if structure_rows.is_automatic(row) else _("none"), ())
         question = [(self._question(row), None)] if row.state is State.CONFIRM else []
-        return [*question, *asked, nothing, *united, *others]
+        to_add = structure_rows.to_add(self.rows, row, self._names)
+        more = [(f"+ {self._names[s[-1]]}" if row.segments else self._united(s), s) for s in to_add]
+        return [*question, *asked, nothing, *united, *others, *more]
+
+    def _united(self, segments: tuple[str, ...]) -> str:
+        return " + ".join(self._names[segment] for segment in segments)
 
     def _question(self, row: StructureRow) -> str:
         if len(row.candidates) == 1:
@@ -181,7 +191,8 @@ class StructureTable:
                 State.CONFIRM: _('Not sure: choose the segment, or "none".'),
                 State.MISSING: _("No segment: the model does without it."),
             }[row.state]
-        return f"{words} {row.note}".strip()
+        more = _("Choices with + add a contour to what is chosen.") if row.segments else ""
+        return f"{words} {row.note} {more}".strip()
 
     # --- the user's prescriptions
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from .rois import prescription
 
 Roles = dict[str, tuple[str, ...]]
 """Role -> IDs of the contours that are united for it. Roles are "PTV70" and the like, OARS, EXTERNAL, DOSE_MASK."""
+LEFT_OUT = "left out: "
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Assignment:
             for use in self.used
         ]
         left_out = ", ".join(f"{use.contour} ({use.note})" if use.note else use.contour for use in self.left_out)
-        return [*used, f"left out: {left_out}"] if left_out else used
+        return [*used, f"{LEFT_OUT}{left_out}"] if left_out else used
 
     def to_json(self) -> list[dict]:
         return [asdict(use) for use in self.uses]
@@ -105,3 +106,12 @@ class Assignment:
         if not all(isinstance(word, str) for word in words) or not all(isinstance(use.doubted, bool) for use in uses):
             raise ValueError("values of the wrong type")
         return cls(uses)
+
+
+def summary(lines: Sequence[str], longest: int = 200) -> str:
+    """Of the lines of an account: how many contours are used, and the beginning of what is left out."""
+    if not lines:
+        return ""
+    *used, last = lines if lines[-1].startswith(LEFT_OUT) else (*lines, "nothing is left out")
+    shown = last if len(last) <= longest else f"{last[: longest - 1].rstrip()}…"
+    return f"{len(used)} {'contour is' if len(used) == 1 else 'contours are'} used; {shown}"

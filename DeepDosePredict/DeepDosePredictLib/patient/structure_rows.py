@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .assignment import Roles
+from .outcome import Outcome
 from .rois import EXTERNAL, prescription
 from .roles import NOT_TARGETS
-from .structure_names import Match
+from .site_names import NOT_USED, TARGET, read_site_names
+from .structure_names import Match, read_name
 
 Edits = Roles
 """The user's answers: role -> segment IDs, () for "leave out"; IGNORED -> candidates for a target that are none."""
@@ -108,6 +110,31 @@ def answers_of_rows(rows: Sequence[StructureRow]) -> Roles:
     asked = {segment for row in rows if row.level is not None for segment in (*row.candidates, *row.matched)}
     said = [row for row in rows if row.state is not State.MATCHED and (row.segments or row.level is None)]
     return {**{row.role: row.segments for row in said}, NOT_TARGETS: tuple(sorted(asked - used))}
+
+
+def to_add(rows: Sequence[StructureRow], row: StructureRow, segments: Iterable[str]) -> list[tuple[str, ...]]:
+    """Choices of a row that unite several contours: what it has, or what it is asked about, with one more."""
+    used = {segment for other in rows for segment in other.segments}
+    if row.segments:
+        return [(*row.segments, segment) for segment in segments if segment not in used]
+    return [row.candidates] if len(row.candidates) > 1 else []
+
+
+def learnable(rows: Sequence[StructureRow], names: Mapping[str, str]) -> dict[str, str]:
+    """What a site may remember of the user's answers: {name: role, "target" or "not used"}.
+
+    A target's prescription is none of it: it is the patient's, not the name's.
+    """
+    site, learnt = read_site_names(), {}
+    for row in rows:
+        if row.state is State.MISSING:
+            learnt |= dict.fromkeys(row.candidates, NOT_USED)
+    for row in rows:
+        learnt |= {s: row.role if row.level is None else TARGET for s in row.segments if s not in row.matched}
+    readings = {segment: read_name(names[segment], site) for segment in learnt}
+    known = {s for s, one in readings.items() if one.outcome is Outcome.TARGET and learnt[s] == TARGET}
+    known |= {s for s in learnt if site.meaning(names[s]) == learnt[s]}
+    return {names[segment]: meaning for segment, meaning in learnt.items() if segment not in known}
 
 
 def choose(rows: Sequence[StructureRow], edits: Edits, row: StructureRow, segments: tuple[str, ...]) -> Edits:
