@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -181,6 +182,50 @@ def test_unreadable_files_are_said_and_do_not_stop_the_others(patient):
     (patient / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\0\0\0UL\xff\xff")
     case = read_case(patient)
     assert len(case.notes) == 1 and "left out" in case.notes[0] and "broken.dcm" in case.notes[0]
+
+
+def test_folders_and_files_that_cannot_be_opened_are_said(patient, monkeypatch):
+    """They may hold the rest of the patient."""
+    (patient / "closed").mkdir()
+    secret = shutil.copy(patient / "dose.dcm", patient / "secret.dcm")
+    scan, opened = os.scandir, Path.open
+
+    def denied(function, place):
+        def refusing(path, *arguments, **keywords):
+            if Path(path) == place:
+                raise PermissionError(13, "Permission denied", str(place))
+            return function(path, *arguments, **keywords)
+
+        return refusing
+
+    monkeypatch.setattr(os, "scandir", denied(scan, patient / "closed"))
+    monkeypatch.setattr(Path, "open", denied(opened, secret))
+    notes = read_case(patient).notes
+    assert [note for note in notes if "closed cannot be opened (Permission denied)" in note]
+    assert [note for note in notes if "secret.dcm cannot be opened (Permission denied)" in note] and len(notes) == 2
+    (patient / "structures.dcm").unlink()
+    with pytest.raises(CaseError, match=r"no RTSTRUCT .*left out: .*closed cannot be opened"):
+        read_case(patient)
+
+
+def test_a_structure_set_that_names_no_ct_takes_none_of_another_frame(patient, small):
+    """Neither series nor frame: nothing says that it was drawn on this CT."""
+
+    def nameless(dataset):
+        del dataset.ReferencedFrameOfReferenceSequence, dataset.FrameOfReferenceUID
+
+    edit(patient / "structures.dcm", nameless)
+    with pytest.raises(CaseError, match=r"its CT series is not here \(it refers to none; CT series found: .*24 slices"):
+        read_case(patient)
+    shutil.copy(small / "structures.dcm", patient)
+    edit(
+        patient / "structures.dcm",
+        lambda d: delattr(d.ReferencedFrameOfReferenceSequence[0], "RTReferencedStudySequence"),
+    )
+    for path in small.glob("ct-*.dcm"):
+        uids = {"SeriesInstanceUID": "1.2.3", "FrameOfReferenceUID": "1.2.3.4"}
+        new_uid(Path(shutil.copy(path, patient / f"other-{path.name}")), f"1.2.3.{path.stem[3:]}", **uids)
+    np.testing.assert_array_equal(read_case(patient).ct, read_case(small).ct)
 
 
 def test_cohort_of_dicom_and_other_patients(tmp_path, small):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,22 +23,26 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file starts as a DICOM file does or is at least called one."""
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM" or path.suffix.lower() == ".dcm"
-    except OSError:
-        return False
+    """Whether a file starts as a DICOM file does or is at least called one; OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM" or path.suffix.lower() == ".dcm"
 
 
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """DICOM files of a folder and its subfolders, in the order of their names; links to folders are not followed."""
-    for root, folders, names in os.walk(folder):
+def dicom_files(folder: Path, unreadable: Callable[[OSError], object] = lambda error: None) -> Iterator[Path]:
+    """DICOM files of a folder and its subfolders, in the order of their names; links to folders are not followed.
+
+    Args:
+        unreadable: called for each folder and file that may be a part of the patient but cannot be opened.
+    """
+    for root, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(root, name)
-            if not name.startswith(".") and path.is_file() and is_dicom(path):
-                yield path
+            try:
+                if not name.startswith(".") and path.is_file() and is_dicom(path):
+                    yield path
+            except OSError as error:
+                unreadable(error)
 
 
 @contextmanager

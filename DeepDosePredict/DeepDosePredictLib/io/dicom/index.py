@@ -112,7 +112,7 @@ def find_studies(folder: Path) -> list[RtStudy]:
     without -= {e.patient for e in structures}
     for patient in sorted(without - {""} if structures else without):  # a damaged slice may have lost its patient
         words = f"{folder}: no RTSTRUCT for patient {patient or 'without ID'}; it is needed for the targets and organs"
-        found.append((patient, RtStudy("", folder, problem=words)))
+        found.append((patient, RtStudy("", folder, problem=words, notes=notes)))
     if not found:
         kinds = ", ".join(sorted({e.modality for e in entries})) or "nothing readable"
         found = [("", RtStudy("", folder, problem=f"{folder}: no RTSTRUCT and no CT here, only {kinds}", notes=notes))]
@@ -120,8 +120,13 @@ def find_studies(folder: Path) -> list[RtStudy]:
 
 
 def _entries(folder: Path) -> tuple[list[Entry], tuple[str, ...]]:
-    entries, notes = [], []
-    for path in dicom_files(folder):
+    entries: list[Entry] = []
+    notes: list[str] = []
+
+    def left_out(error: OSError) -> None:
+        notes.append(f"left out: {error.filename} cannot be opened ({error.strerror})")
+
+    for path in dicom_files(folder, left_out):
         try:
             entry = _entry(path)
         except CaseError as error:
@@ -129,7 +134,7 @@ def _entries(folder: Path) -> tuple[list[Entry], tuple[str, ...]]:
         else:
             if entry.modality in ("CT", "RTSTRUCT", "RTDOSE", "RTPLAN"):
                 entries.append(entry)
-    more = [f"left out: {len(notes) - 5} more files that cannot be read"] if notes[5:] else []
+    more = [f"left out: {len(notes) - 5} more files or folders that cannot be read"] if notes[5:] else []
     entries, copies = _without_copies(entries)
     return entries, (*notes[:5], *more, *copies)
 
