@@ -153,7 +153,7 @@ READERS = {
     ),
     "scene": Reader(_write_scene, _read_scene, _check_case, right_results.slicer_case),
     "roles": Reader(_write_roles, lambda folder: read_roles(folder / "roles.json"), _check_roles, right_results.roles),
-    "goals": Reader(_write_goals, lambda folder: read_goals(folder / "goals.json"), _check_goals),
+    "goals": Reader(_write_goals, lambda folder: read_goals(folder / "goals.json"), _check_goals, right_results.goals),
     "model": Reader(
         lambda folder: make_model(folder / "m.safetensors", widths=(1, 1, 1), growth=1, head_channels=1, norm="batch"),
         lambda folder: load_model(folder / "m.safetensors"),

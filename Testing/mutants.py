@@ -2,7 +2,8 @@
 
     python Testing/mutants.py io/dicom [--number 20] [--seed 1]
 
-A mutant that no test finds survives; mutation.md says which are known, and which no test can find. The repository stays as it is: mutants are made in a copy of the library.
+A mutant that no test finds survives; mutation.md says which are known, and which no test can find. The repository
+stays as it is: mutants are made in a copy of the library.
 """
 
 from __future__ import annotations

@@ -59,7 +59,8 @@ def _in_world(path: Path, case: Case) -> tuple[np.ndarray, np.ndarray, dict]:
     values, header = nrrd.read(str(path))
     ijk = np.random.default_rng(0).integers(0, values.shape, (PLACES, 3))
     signs = np.array([1, 1, 1] if header["space"].lower() in ("left-posterior-superior", "lps") else [-1, -1, 1])
-    world = (ijk @ np.asarray(header["space directions"], float) + np.asarray(header["space origin"], float)) * signs
+    origin = np.asarray(header.get("space origin", (0, 0, 0)), float)
+    world = (ijk @ np.asarray(header["space directions"], float) + origin) * signs
     there = (world - case.origin) / case.spacing[::-1]
     assert np.abs(there - np.rint(there)).max() < 0.05, "voxels do not lie where the file says"
     return values[tuple(ijk.T)], np.rint(there).astype(int)[:, ::-1], header
@@ -104,6 +105,29 @@ def roles(answers: dict, folder: Path) -> None:
     assert {role: names if isinstance(names, list) else [names] for role, names in said.items()} == {
         role: list(names) if isinstance(names, list | tuple) else [names] for role, names in answers.items()
     }
+
+
+def goals(read: list, folder: Path) -> None:
+    """Structure, limit and weight of every entry, and its metric of the doses 0, 1, ... 100 Gy, each of 0.1 cc."""
+    entries = json.loads((folder / "goals.json").read_text())["goals"]
+    assert len(entries) == len(read)
+    doses = np.arange(101.0)
+    for entry, goal in zip(entries, read, strict=True):
+        assert goal.structure == entry["structure"] and goal.weight == float(entry.get("weight", 1))
+        limit = entry.get("goal", "").replace(" ", "")
+        assert (goal.sense, goal.limit) == (
+            (limit[:2], float(limit[2:].removesuffix("Gy").removesuffix("%"))) if limit else (None, None)
+        )
+        words = entry["metric"].strip().lower()
+        value = float("".join(c for c in words if c.isdigit() or c == ".") or 0)
+        expected = {
+            "%": lambda value=value: np.percentile(doses, 100 - value),
+            "c": lambda value=value: np.percentile(doses, max(0, 100 * (1 - max(1, round(value * 10)) / 101))),
+            "y": lambda value=value: 100 * np.mean(doses >= value),
+            "n": doses.mean,
+            "x": doses.max,
+        }[words[-1]]()
+        np.testing.assert_allclose(goal.metric.evaluate(doses, 100.0), expected)
 
 
 def model(loaded, folder: Path) -> None:

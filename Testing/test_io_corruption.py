@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from DeepDosePredictLib.app import workers
 from DeepDosePredictLib.app.prediction import Job, Settings
 from DeepDosePredictLib.app.sources import find_cases
 from DeepDosePredictLib.dvh.goals import read_goals
+from DeepDosePredictLib.dvh.metrics import Metric
 from DeepDosePredictLib.errors import CaseError, DeepDoseError, ModelError
 from DeepDosePredictLib.io import openkbp
 from DeepDosePredictLib.io.nrrd_case import read_nrrd_case, write_nrrd_case
@@ -57,6 +59,19 @@ def test_damaged_inputs_are_refused_in_words_or_read_right(tmp_path, tiny_grid, 
     outcomes = [outcome(reader, tmp_path / "original", tmp_path / "input", seed) for seed in range(CASES)]
     assert not set(outcomes) - {"read", "refused"}
     assert outcomes.count("refused") > CASES / 4
+
+
+def test_the_oracle_of_goals_tells_wrong_from_right(tmp_path):
+    reader = READERS["goals"]
+    reader.make(tmp_path)
+    goals = reader.read(tmp_path)
+    reader.oracle(goals, tmp_path)
+    first = goals[0]
+    for wrong in ({"sense": "<="}, {"limit": 66.0}, {"metric": Metric("D%", 94)}, {"weight": 1.0}, {"structure": "x"}):
+        with pytest.raises(AssertionError):
+            reader.oracle([replace(first, **wrong), *goals[1:]], tmp_path)
+    with pytest.raises(AssertionError):
+        reader.oracle(goals[1:], tmp_path)
 
 
 @pytest.mark.slow
