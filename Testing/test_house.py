@@ -22,6 +22,7 @@ ORDER = (
     {"geometry", "dvh"},
     {"planner"},
     {"model"},
+    {"explore"},
     {"io"},
     {"phantom"},
     {"report"},

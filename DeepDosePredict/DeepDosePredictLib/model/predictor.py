@@ -162,7 +162,7 @@ class Predictor:
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
         spec = self.channels
         slots = target_slots(case.targets(), spec)
-        delivery = self._delivery(case, box)
+        delivery = self.delivery(case, box)
         plan_dose = torch.zeros_like(ct, dtype=torch.float32)
         if delivery:
             plan_dose[0] = torch.from_numpy(delivery.plan_dose)
@@ -183,15 +183,16 @@ class Predictor:
             dose = delivery.blended(dose, contract.deliverable_share, contract.plan_dose_share)
         return dose * case.prescription
 
-    def _delivery(self, case: Case, box: Box) -> Delivery | None:
-        """What the model's beams can deliver; None without beams, and where no PTV lies in the dose mask."""
+    def delivery(self, case: Case, box: Box, gantry_angles: Sequence[float] | None = None) -> Delivery | None:
+        """What the model's beams, or others, can deliver inside a box; None without beams or PTV in the dose mask."""
         planner = self.model.planner
         if not self.channels.gantry_angles or planner is None:
             return None
         planning_case = PlanningCase.of(case, box)
         if not planning_case.plannable:
             return None
-        return Delivery(planner, planning_case, self.channels.gantry_angles, partners=not self.single_pass)
+        angles = gantry_angles or self.channels.gantry_angles
+        return Delivery(planner, planning_case, angles, partners=not self.single_pass)
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""

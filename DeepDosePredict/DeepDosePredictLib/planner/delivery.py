@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from ..device import in_threads, one_thread
 from .beams import DoseMatrix
-from .fluence import Objective, fit_fluence
-from .planner import Planner
+from .fluence import FitVoxels, Objective, fit_fluence
+from .planner import Fit, Planner
 from .planning_case import PlanningCase
 from .problem import make_problem
 
@@ -31,6 +32,40 @@ def plan_dose(planner: Planner, case: PlanningCase, gantry_angles: Sequence[floa
     return Delivery(planner, case, gantry_angles).plan_dose
 
 
+@dataclass(frozen=True)
+class Emphasis:
+    """How much more, and what else, a fit is to look for.
+
+    Attributes:
+        weight, aim: (N,) of the fit's voxels, factors of the planner's own weights and aims.
+    """
+
+    weight: Tensor
+    aim: Tensor
+
+    def of(self, objective: Objective) -> Objective:
+        return replace(objective, weight=objective.weight * self.weight, aim=objective.aim * self.aim)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """One planner's plan.
+
+    Attributes:
+        fit: to the planner's aims.
+        factors: of the fluence's bixels, (slices, beams, bixels) or None.
+        everywhere: dose of all voxels of the case's region.
+        fluence: (slices, beams, bixels); dose: (K, J, I) what it gives.
+    """
+
+    planner: Planner
+    fit: Fit
+    factors: Tensor | None
+    everywhere: DoseMatrix
+    fluence: Tensor
+    dose: np.ndarray
+
+
 class Delivery:
     """What the beams can deliver to a plannable case.
 
@@ -45,18 +80,43 @@ class Delivery:
     @one_thread()
     @torch.inference_mode()
     def __init__(self, planner: Planner, case: PlanningCase, gantry_angles: Sequence[float], *, partners: bool = True):
-        self.case, self._planner = case, planner
+        self.case = case
         self._problem, self._everywhere, self.features = make_problem(case, gantry_angles)
-        plans = in_threads(self._plan, [planner, *(planner.partners if partners else ())])
-        self._matrix, self._all, self._fluence, _ = plans[0]
-        self.plan_dose: np.ndarray = np.mean([dose for *_, dose in plans], 0)
+        self._plans = in_threads(self._plan, [planner, *(planner.partners if partners else ())])
+        self.plan_dose: np.ndarray = np.mean([plan.dose for plan in self._plans], 0)
 
-    def _plan(self, planner: Planner) -> tuple[DoseMatrix, DoseMatrix, Tensor, np.ndarray]:
-        """One planner's: dose of the fit's voxels and of all, fluence, and the plan's dose (K, J, I)."""
+    @property
+    def voxels(self) -> FitVoxels:
+        """The voxels that the fits look at."""
+        return self._problem.voxels
+
+    def _plan(self, planner: Planner) -> _Plan:
         fit = planner.fit(self._problem)
-        fluence, _ = planner.delivered(self._problem, fit, planner.bixel_factors)
+        factors = planner.factors(fit, planner.bixel_factors)
         everywhere = DoseMatrix(self._everywhere, planner.beam_model(), self._problem.views.window)
-        return fit.matrix, everywhere, fluence, self._dose(everywhere, fluence)
+        fluence, _ = planner.spread(self._problem, fit, factors)
+        return _Plan(planner, fit, factors, everywhere, fluence, self._dose(everywhere, fluence))
+
+    @one_thread()
+    @torch.inference_mode()
+    def replanned(self, emphasis: Emphasis) -> np.ndarray:
+        """`plan_dose` (K, J, I) of plans that are fitted to weights and aims multiplied by an emphasis.
+
+        Each fit starts where the planner's own did and has its factors of the bixels, so that an emphasis of 1 gives
+        `plan_dose` to the bit, and the order in which emphases are tried does not matter.
+        """
+        return np.mean(in_threads(lambda plan: self._replanned(plan, emphasis), self._plans), 0)
+
+    def _replanned(self, plan: _Plan, emphasis: Emphasis) -> np.ndarray:
+        matrix, objective = plan.fit.matrix, emphasis.of(plan.fit.objective)
+        fluence = fit_fluence(matrix, objective, self._problem.fluence)
+        fit = replace(plan.fit, objective=objective, fluence=fluence, dose=matrix.dose(fluence))
+        return self._dose(plan.everywhere, plan.planner.spread(self._problem, fit, plan.factors)[0])
+
+    def weights(self) -> np.ndarray:
+        """(N,) how much a voxel of each fit voxel's kind matters to the planners, in their mean."""
+        weights = [plan.fit.objective.weight / self.voxels.share for plan in self._plans]
+        return torch.stack(weights).mean(0).numpy()
 
     def _dose(self, matrix: DoseMatrix, fluence: Tensor) -> np.ndarray:
         result = np.zeros(self.case.ct.shape, np.float32)
@@ -73,8 +133,9 @@ class Delivery:
         """
         voxels = self._problem.voxels
         weight = voxels.share * torch.from_numpy(self.case.dose_mask)[voxels.index]
-        objective = Objective(weight, torch.from_numpy(dose)[voxels.index], self._planner.smoothness())
-        return self._dose(self._all, fit_fluence(self._matrix, objective, self._fluence))
+        first = self._plans[0]
+        objective = Objective(weight, torch.from_numpy(dose)[voxels.index], first.planner.smoothness())
+        return self._dose(first.everywhere, fit_fluence(first.fit.matrix, objective, first.fluence))
 
     def blended(self, dose: np.ndarray, deliverable_share: float, plan_dose_share: float = 0.0) -> np.ndarray:
         """A predicted dose (K, J, I), mixed with deliverable doses outside PTVs and organs at risk.

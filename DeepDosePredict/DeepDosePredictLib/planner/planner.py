@@ -156,18 +156,26 @@ class Planner(nn.Module):
     def delivered(
         self, problem: Problem, fit: Fit, bixel_factors: Iterable[nn.Module], flipped: Collection[int] = ()
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, for a fit: with the factors of its bixels, after which the fit is mended.
+        """As `forward`, for a fit: with the factors of its bixels, after which the fit is mended."""
+        return self.spread(problem, fit, self.factors(fit, bixel_factors, flipped))
+
+    def factors(self, fit: Fit, bixel_factors: Iterable[nn.Module], flipped: Collection[int] = ()) -> Tensor | None:
+        """(slices, beams, bixels) of a fit; None without networks.
 
         Every second network of factors sees the patient mirrored: what several learned by chance cancels, that of the
         sides, too.
         """
-        fluence, dose, top = fit.fluence, fit.dose, problem.voxels.top
         logarithms = [
-            network(fit.views, fluence, set(flipped) ^ ({-1} if n % 2 else set()))
+            network(fit.views, fit.fluence, set(flipped) ^ ({-1} if n % 2 else set()))
             for n, network in enumerate(bixel_factors)
         ]
-        if logarithms:
-            changed = fluence * torch.stack(logarithms).mean(0).exp()
+        return torch.stack(logarithms).mean(0).exp() if logarithms else None
+
+    def spread(self, problem: Problem, fit: Fit, factors: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `forward`, for a fit and the factors of its bixels."""
+        fluence, dose, top = fit.fluence, fit.dose, problem.voxels.top
+        if factors is not None:
+            changed = fluence * factors
             changed = changed * (dose[top].mean() / fit.matrix.dose(changed)[top].mean())
             fluence = refit_fluence(fit.matrix, fit.objective, changed)
             dose = fit.matrix.dose(fluence)
