@@ -315,7 +315,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             parameters.ct,
             parameters.segmentation,
             parameters.referenceDose,
-            self.structures.answers,
+            inputs.withSelectedDose(self.structures.answers, parameters.referenceDose),
             self.models.key or None,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from DeepDosePredictLib.mrml import (
     sample_data,
     subject_hierarchy,
 )
-from DeepDosePredictLib.mrml.case_from_nodes import caseFromNodes
+from DeepDosePredictLib.mrml.case_from_nodes import caseMaker
 from DeepDosePredictLib.mrml.fingerprint import inputFingerprint
 from DeepDosePredictLib.mrml.geometry import sampleVolume, volumeGrid
 from DeepDosePredictLib.mrml.patients import Kinship
@@ -116,7 +117,7 @@ def test_what_is_loaded_is_paired_by_study(scene):
     for name in ("Dose A", "Dose B"):
         volume[name].SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
     segmentation = scene.segmentation({"PTV70": array > -1}, grid, "Structures B")
-    assert patients.defaultInputs(scene.scene) == (volume["CT A"], segmentation, volume["Dose B"])  # nothing is filed
+    assert patients.defaultInputs(scene.scene) == (volume["CT A"], segmentation, None)  # nothing is filed
     file_under(scene, "A", ("plan", [volume["CT A"], volume["Dose A"]]))
     file_under(scene, "B", ("plan", [volume["CT B"], volume["Dose B"], segmentation]), ("old", [volume["CT B old"]]))
     assert patients.defaultInputs(scene.scene) == (volume["CT B"], segmentation, volume["Dose B"])
@@ -129,18 +130,52 @@ def test_what_is_loaded_is_paired_by_study(scene):
     assert "another patient" in inputs.checkInputs(volume["CT A"], segmentation).warnings[0]
 
 
-def test_one_of_several_doses_is_said_to_be_one(scene):
-    """As of a phase, beside which the plan sum was loaded."""
+@pytest.fixture
+def doses(scene) -> SimpleNamespace:
+    """A CT with the dose of a phase and the plan sum, and another patient's dose."""
     array, grid = np.zeros((2, 2, 2), np.float32), lps_grid((1, 1, 1))
-    ct, phase, total, other = (scene.volume(array, grid, name) for name in ("CT", "Phase", "Sum", "Other's"))
-    for dose in (phase, total, other):
+    names = {"ct": "CT", "phase": "Phase", "total": "Sum", "other": "Other's"}
+    nodes = SimpleNamespace(**{key: scene.volume(array, grid, name) for key, name in names.items()})
+    for dose in (nodes.phase, nodes.total, nodes.other):
         dose.SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
-    file_under(scene, "A", ("plan", [ct, phase, total]))
-    file_under(scene, "B", ("plan", [other]))
-    (words,) = patients.otherDoseWarnings(ct, phase)
-    assert words.startswith("Phase is one of several doses here, beside Sum: check that it is the whole treatment's")
-    scene.scene.RemoveNode(total)
-    assert patients.otherDoseWarnings(ct, phase) == patients.otherDoseWarnings(ct, other) == []
+    file_under(scene, "A", ("plan", [nodes.ct, nodes.phase, nodes.total]))
+    file_under(scene, "B", ("plan", [nodes.other]))
+    return nodes
+
+
+def test_one_of_several_doses_must_be_confirmed(scene, doses):
+    assert patients.dosesToChooseFrom(doses.ct, doses.phase) == [doses.phase, doses.total]
+    assert patients.dosesToChooseFrom(doses.ct) == [doses.phase, doses.total]
+    assert patients.dosesToChooseFrom(doses.ct, doses.other) == []
+    with pytest.raises(DeepDoseError, match=r"Phase is one of several doses here \(Phase, Sum\).*reference_dose.*Sum"):
+        inputs.referenceOf(doses.ct, doses.phase, None)
+    for answer in ("Phase", doses.phase.GetID(), ("Phase",)):
+        assert inputs.referenceOf(doses.ct, doses.phase, {"reference_dose": answer}) is doses.phase
+    assert inputs.referenceOf(doses.ct, None, {"reference_dose": "Sum"}) is doses.total
+    assert inputs.referenceOf(doses.ct, None, None) is None
+    for node, answer, words in (
+        (doses.phase, "Sum", "Phase is chosen as reference dose, but reference_dose says Sum"),
+        (doses.phase, "Total", "no volume 'Total'; the doses here are Phase, Sum"),
+        (doses.phase, ("Sum", "Phase"), "cannot all be the reference"),
+    ):
+        with pytest.raises(DeepDoseError, match=words):
+            inputs.referenceOf(doses.ct, node, {"reference_dose": answer})
+    scene.scene.RemoveNode(doses.total)
+    assert inputs.referenceOf(doses.ct, doses.phase, None) is doses.phase
+
+
+def test_several_doses_are_a_question_to_the_panel_and_none_is_selected_by_itself(scene, doses):
+    segmentation = scene.segmentation({"PTV70": np.ones((2, 2, 2), bool)}, lps_grid((1, 1, 1)), "Structures")
+    check = inputs.checkInputs(doses.ct, segmentation, doses.phase)
+    assert check.doses == (doses.phase, doses.total) and "Phase, Sum" in check.problem
+    answers = inputs.withSelectedDose({}, doses.phase)
+    assert inputs.checkInputs(doses.ct, segmentation, doses.phase, answers).problem == ""
+    without = inputs.checkInputs(doses.ct, segmentation, None, inputs.withSelectedDose({}, None))
+    assert without.problem == "" and any("not compared with any of the doses here" in w for w in without.warnings)
+    assert patients.defaultInputs(scene.scene)[2] is None
+    assert patients.completed((doses.ct, None, None), [doses.phase, doses.total])[2] is None
+    assert patients.completed((doses.ct, None, doses.phase), [doses.total])[2] is None
+    assert patients.completed((doses.ct, None, doses.phase), [doses.other])[2] is doses.phase
 
 
 def test_a_study_made_for_gray_is_no_other_study(scene, nodes):
@@ -468,6 +503,6 @@ def test_sample_data_is_the_phantom_ready_to_predict(scene, phantom):
     check = inputs.checkInputs(ct, segmentation, dose)
     assert subject_hierarchy.isDose(dose) and not check.problem and not check.warnings
     assert len(check.account) == 10 and "PTV70 -> PTV70 (from name)" in check.account
-    case = caseFromNodes(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)
+    case = caseMaker(ct, segmentation, roles_of(inputs.matchRoles(segmentation)), dose)()
     assert (case.ct == phantom.ct).all() and (case.dose == phantom.dose).all()
     assert all((case.rois[roi] == phantom.rois[roi]).all() for roi in phantom.rois.present())

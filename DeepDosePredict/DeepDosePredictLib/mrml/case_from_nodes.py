@@ -13,18 +13,6 @@ from .geometry import volumeOf
 from .segments import segmentShape
 
 
-def caseFromNodes(
-    ctNode,
-    segmentationNode,
-    roles: Roles,
-    referenceDoseNode=None,
-    assignment: Assignment | None = None,
-    trained: TrainedGrid = OPENKBP_GRID,
-) -> Case:
-    """Resample CT, structures and reference dose to the model grid; see `clinical_case` and `caseMaker`."""
-    return caseMaker(ctNode, segmentationNode, roles, referenceDoseNode, assignment, trained)()
-
-
 def caseMaker(
     ctNode,
     segmentationNode,
@@ -33,7 +21,7 @@ def caseMaker(
     assignment: Assignment | None = None,
     trained: TrainedGrid = OPENKBP_GRID,
 ) -> Callable[[], Case]:
-    """Reads the nodes; what it returns makes the case and may run beside the scene's thread.
+    """Reads the nodes; what it returns makes the case, see `clinical_case`, and may run beside the scene's thread.
 
     Args:
         roles: {role: segment IDs}, at least one target among them.

@@ -11,7 +11,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import DeepDoseError
 from ..patient.assignment import Roles
-from ..patient.roles import roles_to_json
+from ..patient.roles import REFERENCE_DOSE, roles_to_json
 from .geometry import linearToWorld, volumeGrid
 from .segments import LabelmapShape, SurfaceShape, segmentShape
 
@@ -30,7 +30,8 @@ def inputFingerprint(
     before and has not been modified since is not read again.
     """
     nodes = [_volume(ctNode), _segmentation(segmentationNode), _volume(referenceDoseNode)]
-    parts = [*nodes, roles_to_json(roles or {}), model or ""]
+    said = {role: segments for role, segments in (roles or {}).items() if role != REFERENCE_DOSE}  # is among the nodes
+    parts = [*nodes, roles_to_json(said), model or ""]
     return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import DeepDoseError
@@ -11,10 +12,10 @@ from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment, Roles
 from ..patient.rois import is_target
-from ..patient.roles import assign
+from ..patient.roles import REFERENCE_DOSE, assign, dose_answer
 from ..patient.structure_names import Evidence, Match, match_structures
 from .geometry import linearToWorld, volumeGrid, volumeOf
-from .patients import mixtureWarnings, otherDoseWarnings
+from .patients import dosesOf, dosesToChooseFrom, mixtureWarnings, volumesOf
 from .segments import segmentShape
 
 
@@ -57,11 +58,14 @@ class InputCheck:
         problem: in words why not, or empty.
         warnings: what to know before.
         account: which contour goes in as what, and what is left out and why.
+        doses: nodes of which the user must say which is the reference, () where that is no question. The answer goes
+            among the roles, as {REFERENCE_DOSE: name or ID}.
     """
 
     problem: str = ""
     warnings: tuple[str, ...] = ()
     account: tuple[str, ...] = ()
+    doses: tuple = ()
 
 
 def checkInputs(
@@ -73,8 +77,62 @@ def checkInputs(
         targets = [role for role in inputs.roles if is_target(role)]
         doubts = read_contract(find_model(model)).doubts(targets, inputs.roles)
         return InputCheck("", (*inputs.warnings, *doubts), tuple(inputs.assignment.lines()))
+    except DoseQuestion as question:
+        return InputCheck(str(question), doses=question.doses)
     except DeepDoseError as error:
         return InputCheck(str(error))
+
+
+class DoseQuestion(DeepDoseError):
+    """Several doses can be the reference; `doses` are their nodes."""
+
+    def __init__(self, words: str, doses: Sequence):
+        super().__init__(words)
+        self.doses = tuple(doses)
+
+
+def referenceOf(ctNode, referenceDoseNode, roles: Mapping | None):
+    """The reference dose that the user means, or None for none.
+
+    DeepDoseError if an answer among the roles names no dose or contradicts the node; DoseQuestion if a node was given
+    that is one of several doses of the patient, and no answer confirms it.
+    """
+    answer = dose_answer(roles)
+    doses = dosesToChooseFrom(ctNode, referenceDoseNode)
+    if answer is None:
+        if referenceDoseNode is not None and doses:
+            names = ", ".join(node.GetName() for node in doses)
+            raise DoseQuestion(
+                f"{referenceDoseNode.GetName()} is one of several doses here ({names}); say which is the whole"
+                " treatment's (of phases, their sum), for instance"
+                f" roles={json.dumps({REFERENCE_DOSE: doses[-1].GetName()}, ensure_ascii=False)}",
+                doses,
+            )
+        return referenceDoseNode
+    known = {node.GetID(): node for node in (*dosesOf(ctNode.GetScene()), *volumesOf(ctNode.GetScene()))}
+    meant = [node for node in known.values() if answer.text in (node.GetID(), node.GetName())]
+    if len(meant) > 1 and referenceDoseNode in meant:
+        meant = [referenceDoseNode]
+    if len(meant) != 1:
+        listed = ", ".join(node.GetName() for node in doses or dosesOf(ctNode.GetScene())) or "none"
+        what = "there are several volumes" if meant else "there is no volume"
+        raise DeepDoseError(f"{REFERENCE_DOSE}: {what} {answer.text!r}; the doses here are {listed}")
+    if referenceDoseNode not in (None, meant[0]):
+        raise DeepDoseError(
+            f"{referenceDoseNode.GetName()} is chosen as reference dose, but {REFERENCE_DOSE} says {answer.text}; give"
+            " one of both"
+        )
+    return meant[0]
+
+
+def withSelectedDose(roles: Mapping, referenceDoseNode) -> dict:
+    """Answers by which a dose that the user selected by hand is the reference, however many there are.
+
+    Args:
+        roles: the other answers.
+        referenceDoseNode: or None. It must be the user's own choice, see `patients.dosesToChooseFrom`.
+    """
+    return {**roles, REFERENCE_DOSE: () if referenceDoseNode is None else (referenceDoseNode.GetID(),)}
 
 
 def checkedInputs(
@@ -86,14 +144,18 @@ def checkedInputs(
     if segmentationNode is None:
         raise DeepDoseError("Choose the segmentation with the contours.")
     find_model(model)
+    referenceDoseNode = referenceOf(ctNode, referenceDoseNode, roles)
     for node in filter(None, (ctNode, referenceDoseNode)):
         volumeGrid(node)
     if referenceDoseNode is not None and referenceDoseNode == ctNode:
         raise DeepDoseError(f"{ctNode.GetName()} is chosen as CT and as reference dose; choose another for one")
     linearToWorld(segmentationNode)
     mixed = mixtureWarnings(ctNode, filter(None, (segmentationNode, referenceDoseNode)))
-    if referenceDoseNode is not None:
-        mixed += otherDoseWarnings(ctNode, referenceDoseNode)
+    if referenceDoseNode is None and (doses := dosesToChooseFrom(ctNode)):
+        names = ", ".join(node.GetName() for node in doses)
+        mixed.append(
+            f"not compared with any of the doses here ({names}): choose the whole treatment's as reference dose"
+        )
     return Inputs(
         ctNode,
         segmentationNode,

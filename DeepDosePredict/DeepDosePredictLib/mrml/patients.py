@@ -56,18 +56,18 @@ def mixtureWarnings(ctNode, others: Iterable) -> list[str]:
     return warnings
 
 
-def otherDoseWarnings(ctNode, doseNode) -> list[str]:
-    """A word where other doses belong to a CT as closely as the reference dose: it may be that of a phase only."""
-    near = kinship(ctNode, doseNode)
-    others = [
-        node.GetName() for node in dosesOf(ctNode.GetScene()) if node != doseNode and kinship(ctNode, node) >= near
-    ]
-    if not others or near is Kinship.OTHER_PATIENT:
+def dosesToChooseFrom(ctNode, doseNode=None) -> list:
+    """The doses of a CT's patient among which nobody but the user can choose the reference, as phases and their sum.
+
+    They belong to the CT as closely as the given one, or, without one, as the closest do. [] for fewer than two.
+    """
+    doses = dosesOf(ctNode.GetScene())
+    near = max((kinship(ctNode, node) for node in ([doseNode] if doseNode is not None else doses)), default=None)
+    if near is None or near is Kinship.OTHER_PATIENT:
         return []
-    return [
-        f"{doseNode.GetName()} is one of several doses here, beside {', '.join(others)}: check that it is the whole"
-        " treatment's (of phases, their sum)"
-    ]
+    same = [node for node in doses if node != doseNode and kinship(ctNode, node) >= near]
+    same = same if doseNode is None else [doseNode, *same]
+    return same if len(same) > 1 else []
 
 
 def volumesOf(scene) -> list:
@@ -83,17 +83,23 @@ def isOwn(node) -> bool:
 
 
 def defaultInputs(scene) -> tuple:
-    """(CT, segmentation, reference dose) that belong together, the first found; None for what there is not."""
+    """(CT, segmentation, reference dose) that belong together, the first found; None for what there is not.
+
+    No dose where there are several to choose from.
+    """
     cts = [node for node in volumesOf(scene) if node.GetAttribute(DOSE_ATTRIBUTE) is None]
     segmentations = _nodes(scene, "vtkMRMLSegmentationNode")
     if not cts:
         return None, (segmentations or [None])[0], None
     ct = max(cts, key=lambda ct: max((kinship(ct, other) for other in segmentations), default=Kinship.UNKNOWN))
-    return ct, closest(ct, segmentations), closest(ct, dosesOf(scene))
+    return ct, closest(ct, segmentations), _onlyDose(ct, dosesOf(scene))
 
 
 def completed(chosen: Sequence, added: Iterable) -> tuple:
-    """(CT, segmentation, reference dose) with what is None filled from nodes that came, where they belong together."""
+    """(CT, segmentation, reference dose) with what is None filled from nodes that came, where they belong together.
+
+    A dose that came beside one that was there leaves none chosen: the user must say which is the reference.
+    """
     ct, segmentation, dose = chosen
     added = [node for node in added if node.GetScene() is not None and not isOwn(node)]
     volumes = [node for node in added if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
@@ -102,9 +108,18 @@ def completed(chosen: Sequence, added: Iterable) -> tuple:
         ct = (cts or [None])[0] if segmentation is None else closest(segmentation, cts)
     if ct is not None and segmentation is None:
         segmentation = closest(ct, [node for node in added if node.IsA("vtkMRMLSegmentationNode")])
+    doses = [node for node in volumes if node.GetAttribute(DOSE_ATTRIBUTE) is not None]
     if ct is not None and dose is None:
-        dose = closest(ct, [node for node in volumes if node.GetAttribute(DOSE_ATTRIBUTE) is not None])
+        dose = _onlyDose(ct, doses)
+    elif ct is not None and set(doses) & set(dosesToChooseFrom(ct, dose)) - {dose}:
+        dose = None
     return ct, segmentation, dose
+
+
+def _onlyDose(ctNode, doses: Sequence):
+    """The dose that belongs to a CT best; None where there are several to choose from, or none."""
+    dose = closest(ctNode, doses)
+    return None if dose is None or dosesToChooseFrom(ctNode, dose) else dose
 
 
 def dosesOf(scene) -> list:

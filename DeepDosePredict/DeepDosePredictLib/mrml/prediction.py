@@ -114,7 +114,8 @@ def predictDose(
         roles: {role: segment name, ID or a list of these}, with roles PTV70 (or any level), Brainstem, SpinalCord,
             RightParotid, LeftParotid, Esophagus, Larynx, Mandible, External, possible_dose_mask; None leaves one out.
             They add to what names say. "not_targets" lists contours that are no targets: one that could be a target
-            is refused until one of both is said.
+            is refused until one of both is said. "reference_dose" names the reference where the patient has several
+            doses: one of them is refused until this is said.
         model: name of an installed model or path of a model file; None takes the default.
         device: "auto", "cpu", "cuda" or "mps".
         singlePass: see `Predictor`; None takes the model's default.
@@ -132,6 +133,7 @@ def predictDose(
     start = time.perf_counter()
     report = progress or silently
     inputs = checkedInputs(ctNode, segmentationNode, referenceDoseNode, roles, model)
+    referenceDoseNode = inputs.referenceDoseNode
     like = nodeOfGrid(outputGrid, ctNode, referenceDoseNode)
     if problem := torchProblem():
         raise DeepDoseError(problem)

@@ -6,7 +6,7 @@ from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
 from ..mrml.comparison import parseMetrics
-from ..mrml.inputs import InputCheck, checkInputs
+from ..mrml.inputs import InputCheck, checkInputs, withSelectedDose
 from ..mrml.isodose import isodoseLevels
 from ..planner.gantry_angles import parse_gantry_angles
 from .parameter_node import OutputGrid
@@ -35,6 +35,5 @@ def readiness(parameters, structures, model: str) -> InputCheck:
         isodoseLevels(1.0, parameters.isodoseLevels)
     except DeepDoseError as error:
         return InputCheck(str(error))
-    return checkInputs(
-        parameters.ct, parameters.segmentation, parameters.referenceDose, structures.answers, model or None
-    )
+    answers = withSelectedDose(structures.answers, parameters.referenceDose)
+    return checkInputs(parameters.ct, parameters.segmentation, parameters.referenceDose, answers, model or None)

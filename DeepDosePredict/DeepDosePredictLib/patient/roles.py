@@ -13,8 +13,9 @@ from .outcome import Outcome
 from .rois import DOSE_MASK, EXTERNAL, OARS, PRESCRIPTIONS_GY, is_target, prescription
 from .structure_names import BY_USER, Decision, Evidence, Match, decisions
 
-NOT_TARGETS, IF_PRESENT, PATIENTS = "not_targets", "if_present", "patients"
-"""Beside the roles: contours that are no targets; names that a patient need not have; answers for single patients."""
+NOT_TARGETS, IF_PRESENT, PATIENTS, REFERENCE_DOSE = "not_targets", "if_present", "patients", "reference_dose"
+"""Beside the roles: contours that are no targets; names that a patient need not have; answers for single patients; the
+reference among several doses."""
 _UNUSED = "no input of the model"
 
 
@@ -48,6 +49,26 @@ def answers_for(patient: str, given: Mapping[str, Any] | None) -> dict[str, Any]
     return merged if any(merged.values()) else None
 
 
+@dataclass(frozen=True)
+class DoseAnswer:
+    """Which of several doses the user means: file name, ID, description, or a pattern of these.
+
+    Attributes:
+        for_cohort: whether it was said of a cohort, of which this patient may have one dose under another name.
+    """
+
+    text: str
+    for_cohort: bool = False
+
+
+def dose_answer(given: Mapping[str, Any] | None) -> DoseAnswer | None:
+    """What answers, see `answers_for`, say under "reference_dose"; None for nothing, DeepDoseError for several."""
+    texts = _texts((given or {}).get(REFERENCE_DOSE))
+    if len(texts) > 1:
+        raise DeepDoseError(f"{REFERENCE_DOSE}: {', '.join(texts)} cannot all be the reference; give one dose")
+    return DoseAnswer(texts[0], texts[0] in _texts((given or {}).get(IF_PRESENT))) if texts else None
+
+
 def _texts(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names or ())
 
@@ -55,7 +76,7 @@ def _texts(names: Any) -> tuple[str, ...]:
 def check_answers(given: Mapping[str, Any], names: Mapping[str, str]) -> Answers:
     """Answers as a script may give them: {role: ID or name or list of these or None, "not_targets": [...]}.
 
-    Names under "if_present" may be missing.
+    Names under "if_present" may be missing; "reference_dose" is for those who read doses, see `dose_answer`.
 
     DeepDoseError names an unknown role, a missing or twice-named contour, or a contour used for two roles.
     """
@@ -63,7 +84,7 @@ def check_answers(given: Mapping[str, Any], names: Mapping[str, str]) -> Answers
     missing: dict[str, str] = {}
     may_miss = {text for text in _texts(given.get(IF_PRESENT)) if text not in names and text not in names.values()}
     for role, value in given.items():
-        if role == IF_PRESENT:
+        if role in (IF_PRESENT, REFERENCE_DOSE):
             continue
         level, (low, high) = prescription(role), PRESCRIPTIONS_GY
         if level is not None and not low <= level <= high:
