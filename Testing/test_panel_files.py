@@ -123,13 +123,55 @@ assert not complaints, complaints
 """
 
 
-@pytest.mark.slow
-def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
+IN_ANOTHER_LANGUAGE = """
+import sys
+from pathlib import Path
+from mrml_scene import Scene
+from qt_standins import SlicerSession, application, complaints
+from qt_standins.pythonqt import unwrap
+application.dictionary.append(lambda text: f"<{text}>")
+scene = Scene()
+session = SlicerSession(scene)
+import slicer
+from panel_patient import add_patient
+from synthetic import make_model
+shown = set()
+panel = session.open()
+shown.add(panel.ui.reasonLabel.text)
+patient = add_patient(scene)
+session.wait()
+panel.logic.getParameterNode().model = str(make_model(Path(slicer.app.temporaryPath) / "tiny.safetensors"))
+panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+let = session.app.processEvents
+session.app.processEvents = lambda: (shown.update((panel.ui.statusLabel.text, panel.ui.predictButton.text)), let())
+panel.ui.predictButton.click()
+panel.ui.isodoseCheckBox.click()
+results = panel.results.results
+chart = results.chartNode
+shown |= {chart.GetTitle(), chart.GetXAxisTitle(), chart.GetYAxisTitle(), chart.GetNthPlotSeriesNode(0).GetName()}
+for node in (results.doseNode, results.differenceNode, results.isodoseNode):
+    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    shown |= {d.GetTitleText() for d in displays if d.IsA("vtkMRMLColorLegendDisplayNode")}
+shown |= {panel.ui.scoresLabel.text, panel.ui.differenceCheckBox.toolTip, panel.ui.exportButton.toolTip}
+combos = panel.ui.deviceComboBox, panel.ui.outputGridComboBox, panel.ui.dvhSourceComboBox
+shown |= {combo.itemText(n) for combo in combos for n in range(combo.count)}
+header = panel.ui.metricsTree.headerItem()
+shown |= {header.text(n) for n in range(5)}
+table = panel.ui.structureTable
+shown |= {table.item(n, column).toolTip() for n in range(table.rowCount) for column in (0, 3)}
+plain = {text for text in shown if text and "<" not in text}
+assert len(shown) > 30 and not plain, plain
+session.close()
+assert not complaints, complaints
+"""
+
+
+def run_with_a_panel(program: str) -> None:
     pytest.importorskip("slicer", reason="needs slicer-core")
     pytest.importorskip("PySide6", reason="the panel's tests need PySide6")
     paths = [MODULE, Path(__file__).parent]
     done = subprocess.run(
-        [sys.executable, "-c", IMPORT_WITH_LITTLE],
+        [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
         capture_output=True,
         text=True,
@@ -137,3 +179,14 @@ def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_panel_opens_without_torch_pydicom_safetensors_and_slicerrt():
+    run_with_a_panel(IMPORT_WITH_LITTLE)
+
+
+@pytest.mark.slow
+def test_words_shown_in_passing_are_translated_in_mrml_too():
+    """Progress, titles, headings, choices and tool tips; what is found out about a patient stays as it is recorded."""
+    run_with_a_panel(IN_ANOTHER_LANGUAGE)

@@ -73,11 +73,15 @@ class SlicerApplication:
         self._application.restoreOverrideCursor()
 
 
+dictionary: list = []
+"""At most one function that translates a text."""
+
+
 def i18n_module() -> types.ModuleType:
-    """`slicer.i18n` without a translation."""
+    """`slicer.i18n`, by default without a translation."""
     module = types.ModuleType("slicer.i18n")
-    module.tr = lambda text: text
-    module.translate = lambda context, text, disambiguation=None, n=-1: text
+    module.tr = lambda text: dictionary[0](text) if dictionary else text
+    module.translate = lambda context, text, disambiguation=None, n=-1: module.tr(text)
     return module
 
 

@@ -9,6 +9,8 @@ from math import exp
 from threading import Event
 from typing import TypeVar
 
+from .translation import tr as _
+
 Progress = Callable[[float, str], None]
 """Called with the part done (0 to 1) and what is being done; may raise to stop."""
 Interrupt = Callable[[], None]
@@ -48,7 +50,7 @@ def beside(
     if progress is None:
         return work(unasked)
     while _abandoned:
-        _report(progress, between[:1] * 2, "Stopping what was cancelled", _abandoned[-1])
+        _report(progress, between[:1] * 2, _("Stopping what was cancelled"), _abandoned[-1])
         _abandoned.pop()
     is_abandoned = Event()
 

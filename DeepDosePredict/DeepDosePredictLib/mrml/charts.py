@@ -18,10 +18,8 @@ from .dvh_result import (
     removeNodes,
 )
 from .slicerrt_dvh import markShown
+from .translation import tr as _
 
-TITLE, X_AXIS, Y_AXIS = "Dose Volume Histogram", "Dose [Gy]", "Fractional volume [%]"
-TITLE_OF_TWO = "DVH: {first} solid, {second} dashed"
-SHORT_LABELS = {"Reference": "ref", "Predicted": "pred"}
 LEGEND_FONT_SIZE, LONGEST_NAME, MOST_CURVES_OF_LEGEND = 9, 14, 20
 """So that a legend lies within a chart of 440 x 350 pixels beside the curves; one of more curves is left out, because
 the metrics table shows the colours, too."""
@@ -50,10 +48,9 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = N
         chart.SetNodeReferenceID(PARAMETER_REFERENCE, dvhs.parameterNode.GetID())
     wasModified = chart.StartModify()
     chart.SetName(name)
-    labels = [label.lower() for label in dvhs.doses]
-    chart.SetTitle(TITLE if len(labels) < 2 else TITLE_OF_TWO.format(first=labels[0], second=labels[1]))
-    chart.SetXAxisTitle(X_AXIS)
-    chart.SetYAxisTitle(Y_AXIS)
+    chart.SetTitle(_("Dose Volume Histogram") if len(dvhs.doses) < 2 else _("DVH: reference solid, predicted dashed"))
+    chart.SetXAxisTitle(_("Dose [Gy]"))
+    chart.SetYAxisTitle(_("Fractional volume [%]"))
     chart.SetTitleFontSize(14)
     chart.SetAxisTitleFontSize(12)
     chart.SetAxisLabelFontSize(10)
@@ -125,7 +122,7 @@ def removeRun(chartNode) -> None:
 def _series(dvhs: DvhResult, curve, position: int):
     """A line for one table; the legend shows its name."""
     series = dvhs.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    label = SHORT_LABELS.get(curve.dose, curve.dose.lower()) if len(dvhs.doses) > 1 else ""
+    label = "" if len(dvhs.doses) < 2 else _("ref") if position == 0 else _("pred")
     series.SetName(f"{_shortened(curve.name)} {label}".strip())
     series.SetLineWidth(LINE_WIDTH)
     series.SetAttribute(PREFIX + "DVH", "1")

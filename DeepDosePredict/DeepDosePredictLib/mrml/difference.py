@@ -11,6 +11,7 @@ from ..errors import DeepDoseError
 from .color_bar import addColorBar
 from .dvh_result import removeNodes
 from .geometry import sampleVolume, volumeGrid
+from .translation import tr as _
 
 COLORS_ATTRIBUTE = "DeepDosePredict.DifferenceColors"
 N_COLORS = 256
@@ -44,7 +45,7 @@ def differenceVolume(referenceDoseNode, doseNode, name: str | None = None):
         slicer.util.updateVolumeFromArray(node, difference)
         node.SetAttribute("DeepDosePredict.Difference", "predicted minus reference, Gy, on the reference grid")
         _display(node, difference)
-        addColorBar(node, "Difference [Gy]")
+        addColorBar(node, _("Difference [Gy]"))
     except BaseException:
         removeDifference(node)
         raise

@@ -12,6 +12,7 @@ from ..errors import DeepDoseError
 from .color_bar import addColorBar
 from .geometry import Grid, linearToWorld, sample, volumeGrid
 from .subject_hierarchy import fileAsDose
+from .translation import tr as _
 
 OUTPUT_GRIDS = ("model", "ct", "reference")
 ATTRIBUTE = "DeepDosePredict."
@@ -68,7 +69,7 @@ def createDoseNode(
     for key, value in (provenance or {}).items():
         node.SetAttribute(ATTRIBUTE + key, str(value))
     _display(node, prescription)
-    addColorBar(node, "Dose [Gy]")
+    addColorBar(node, _("Dose [Gy]"))
     fileAsDose(node, ctNode)
     return node
 

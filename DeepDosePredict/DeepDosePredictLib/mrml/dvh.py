@@ -24,6 +24,7 @@ from .dvh_result import (
 )
 from .geometry import volumeGrid
 from .segments import segmentShape
+from .translation import tr as _
 
 OWN_CODE = "DeepDosePredict's own DVH (exact quantiles)"
 
@@ -64,7 +65,8 @@ def computeDvhs(
             )
     try:
         for n, segmentId in enumerate(segmentIds):
-            progress(n / len(segmentIds), f"DVHs of structure {n + 1} of {len(segmentIds)}")
+            words = _("DVHs of structure {n} of {all}").format(n=n + 1, all=len(segmentIds))
+            progress(n / len(segmentIds), words)
             _addSegment(result, segmentId, doseGrids, metrics, settings)
     except BaseException:
         result.removeNodes()

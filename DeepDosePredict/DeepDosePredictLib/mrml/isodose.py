@@ -14,6 +14,7 @@ from ..errors import DeepDoseError
 from .color_bar import addColorBar
 from .dvh_result import removeNodes
 from .geometry import Grid, toImage, volumeGrid
+from .translation import tr as _
 
 # Point scalars of the model: the level in Gy, as SlicerRT names them, and its number, by which it is coloured.
 LEVELS, NUMBERS = "isolevels", "isodoseNumber"
@@ -79,7 +80,7 @@ def isodoseModel(doseNode, levelsGy: Iterable[float], prescriptionGy: float | No
         model.SetNodeReferenceID("doseVolumeRef", doseNode.GetID())
         model.CreateDefaultDisplayNodes()
         _display(model.GetDisplayNode(), _colors(scene, model.GetName(), levels, prescriptionGy), len(levels))
-        addColorBar(model, "Isodose", discrete=True)
+        addColorBar(model, _("Isodose"), discrete=True)
     except BaseException:
         removeIsodose(model)
         raise

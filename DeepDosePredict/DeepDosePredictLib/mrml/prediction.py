@@ -21,6 +21,7 @@ from .provenance import provenanceNotes
 from .results import CT, REFERENCE_DOSE, SEGMENTATION, WARNINGS, Results
 from .scene_transaction import sceneTransaction
 from .subject_hierarchy import createFolder, fileUnfiled
+from .translation import tr as _
 
 DEFAULT_GOALS = "head-and-neck"
 SLICERRT, BUILT_IN = "slicerrt", "built-in"
@@ -140,18 +141,18 @@ def predictDose(
     if dvhs not in (SLICERRT, BUILT_IN):
         raise DeepDoseError(f"DVHs by {dvhs!r}: choose {SLICERRT} or {BUILT_IN}")
     criteria = Criteria.of(goals, metrics)
-    report(0.02, "Reading CT and structures")
+    report(0.02, _("Reading CT and structures"))
     trained = read_contract(find_model(model)).grid
     makeCase = caseMaker(ctNode, segmentationNode, inputs.roles, referenceDoseNode, inputs.assignment, trained)
-    case = beside(progress, (0.05, 0.3), "Reading CT and structures", lambda interrupt: makeCase())
+    case = beside(progress, (0.05, 0.3), _("Reading CT and structures"), lambda interrupt: makeCase())
     predictor, prediction = beside(
         progress,
         (0.3, 0.8),
-        "Predicting the dose",
+        _("Predicting the dose"),
         lambda interrupt: _predicted(case, predictorOf(model, device, singlePass, gantryAngles), interrupt),
     )
     score = scoreOf(case, prediction.dose)
-    report(0.8, "Placing the dose in the scene")
+    report(0.8, _("Placing the dose in the scene"))
     provenance = provenanceNotes(inputs, case, predictor, prediction)
     with sceneTransaction(ctNode.GetScene(), inputs.nodes):
         doseNode = createDoseNode(prediction.dose, case.grid, ctNode, case.prescription, like, provenance)
@@ -163,12 +164,12 @@ def predictDose(
         evaluator = Evaluator(doseNode, inputs, criteria, score, provenance)
         evaluation = evaluator.evaluate(lambda done, what: report(0.85 + 0.1 * done, what))
         result = PredictionResult(evaluator, evaluation, (*inputs.warnings, *prediction.warnings))
-        report(0.95, "Computing the difference")
+        report(0.95, _("Computing the difference"))
         evaluator.difference()
         if dvhs == SLICERRT:
             result.useSlicerRt(lambda done, what: report(0.95 + 0.04 * done, what))
         result.noteWarnings()
-        report(1.0, "Done")
+        report(1.0, _("Done"))
     result.seconds = time.perf_counter() - start
     return result
 

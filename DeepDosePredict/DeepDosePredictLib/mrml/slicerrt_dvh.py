@@ -26,6 +26,7 @@ from ..dvh.oversampled import OVERSAMPLING
 from ..errors import DeepDoseError
 from .dvh_result import DvhResult, DvhSettings, SegmentDvh, describeTable, methodOf, removeNodes
 from .geometry import toImage
+from .translation import tr as _
 
 # Columns of SlicerRT's metrics table (enum of vtkMRMLDoseVolumeHistogramNode).
 SHOW, VOLUME_CC, MEAN, MINIMUM, MAXIMUM, FIRST_METRIC = 0, 3, 4, 5, 6, 7
@@ -149,10 +150,11 @@ def _compute(
     errors = {}
     for n, group in enumerate(groups):
         dose = result.doses[group[0][0]]
-        what = _name(result, group[0]) if len(group) == 1 else f"{len(group)} structures"
-        progress(n / len(groups), f"SlicerRT's DVHs: {what} under {dose.GetName()}")
+        what = _name(result, group[0]) if len(group) == 1 else _("{n} structures").format(n=len(group))
+        words = _("SlicerRT's DVHs: {what} under {dose}").format(what=what, dose=dose.GetName())
+        progress(n / len(groups), words)
         node.SetAndObserveDoseVolumeNode(dose)
-        node.SetSelectedSegmentIDs([segmentId for _, segmentId in group])
+        node.SetSelectedSegmentIDs([segmentId for _label, segmentId in group])
         error = logic.ComputeDvh(node)
         _isSilent[id(logic)] = bool(error)
         if error:
