@@ -150,6 +150,31 @@ def test_the_sum_can_be_chosen(patient, small):
     np.testing.assert_array_equal(case.dose, read_case(small).dose)
 
 
+@pytest.mark.parametrize("answer", ["sum.dcm", "SUM*", "multi_plan", "Sum"])
+def test_roles_choose_among_several_doses(patient, small, answer):
+    plan_sum(patient)
+    case = read_case(patient, roles={"reference_dose": answer})
+    np.testing.assert_array_equal(case.dose, read_case(small).dose)
+
+
+def test_a_choice_for_a_cohort_holds_where_there_are_several_doses_and_is_told_elsewhere(patient):
+    for_all = {"reference_dose": "*sum*", "patients": {}}
+    (note,) = read_case(patient, roles=for_all).notes
+    assert note.startswith("the reference is the only dose here") and "'*sum*'" in note
+    own = {"patients": {"small": {"reference_dose": "dose.dcm"}}, "reference_dose": "*sum*"}
+    assert read_case(patient, roles=own).notes == ()
+    plan_sum(patient)
+    assert read_case(patient, roles=for_all).notes == ()
+    assert any("55%" in note for note in read_case(patient, roles=own).notes)
+
+
+@pytest.mark.parametrize(("answer", "words"), [("*.dcm", "fits several doses"), ("x", "'x' fits none of the doses")])
+def test_a_choice_that_fits_no_dose_or_several_is_refused(patient, answer, words):
+    plan_sum(patient)
+    with pytest.raises(CaseError, match=rf"{words} of this structure set: .*dose.dcm.*sum.dcm"):
+        read_case(patient, roles={"reference_dose": answer})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("declared", "signed"), [(63536, 0), (63536, 1), (-2000, 1)])
 def test_padding_is_not_taken_for_tissue(patient, small, declared, signed):

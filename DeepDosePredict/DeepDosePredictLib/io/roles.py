@@ -2,34 +2,25 @@
 
 {"PTV70": "boost", "Larynx": ["Larynx_SG"], "Mandible": null, "not_targets": ["PTV60 old"]}
 {"patients": {"p1": {"PTV70": "boost"}, "p2": {"not_targets": ["PTV60 old"]}}, "PTV54": ["PTV_JD", "PTV_KM"]}
+{"reference_dose": "*sum*", "patients": {"p3": {"reference_dose": "RD.phase1.dcm"}}}
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ..errors import DeepDoseError
+from ..patient.json_file import read_json_object
 from ..patient.roles import PATIENTS
 
-MAX_BYTES = 2**20
 _EXAMPLE = '{"PTV70": "PTV_7000", "not_targets": ["PTV60 old"]}'
 
 
 def read_roles(path: str | Path) -> dict[str, Any]:
     """The answers in a JSON file, see `patient.roles.answers_for`; DeepDoseError names the file and what is wrong."""
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DeepDoseError(f"{path}: too large for a file of roles")
-        roles = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DeepDoseError(f"{path}: this is no JSON file ({error})") from error
-    except OSError as error:
-        raise DeepDoseError(f"{path}: cannot be read ({error.strerror})") from error
-    if not isinstance(roles, dict):
-        raise DeepDoseError(f"{path}: expected roles with contour names, such as {_EXAMPLE}")
+    roles = read_json_object(path, f"roles with contour names, such as {_EXAMPLE}")
     patients = roles.get(PATIENTS, {})
     if not isinstance(patients, dict):
         raise DeepDoseError(f'{path}: expected {PATIENTS} with roles of each, such as {{"p1": {_EXAMPLE}}}')

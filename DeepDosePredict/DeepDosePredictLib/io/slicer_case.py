@@ -14,7 +14,7 @@ from ..geometry.dose_level import dose_level
 from ..geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ..geometry.volume import Volume
 from ..patient.case import Case, folder_name
-from ..patient.roles import assign
+from ..patient.roles import REFERENCE_DOSE, assign, dose_answer
 from ..patient.structure_names import Evidence
 from .nrrd_case import CT, DOSE, SEGMENTATION
 from .nrrd_file import NrrdFile, open_nrrd
@@ -42,6 +42,11 @@ def read_slicer_case(
     ct, segmentation = _open(folder / CT), open_segmentation(folder / SEGMENTATION)
     check_grid(place_of(ct)[0], str(ct.path))
     dose_path = dose or folder / DOSE
+    answer = None if dose else dose_answer(roles)
+    if answer is not None and not answer.for_cohort and answer.text.casefold() != DOSE:
+        raise CaseError(
+            f"{folder}: {REFERENCE_DOSE} {answer.text!r}: there is only {DOSE}; give another with --reference"
+        )
     reference = _Lazy(_open(dose_path)) if dose or dose_path.exists() else None
 
     def level(segment: str) -> float | None:

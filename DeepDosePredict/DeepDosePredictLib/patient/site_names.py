@@ -10,12 +10,12 @@ Names are compared without case, accents, spaces and the characters _ - . and pa
 from __future__ import annotations
 
 import fnmatch
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DeepDoseError
+from .json_file import read_json_object
 from .outcome import NameReading, Outcome
 from .rois import DOSE_MASK, EXTERNAL, OARS, prescription
 from .vocabulary import plain_key
@@ -23,8 +23,8 @@ from .vocabulary import plain_key
 SITE_FILE = Path.home() / ".DeepDosePredict" / "StructureNames.json"
 TARGET, NOT_USED = "target", "not used"
 NAMES, PATTERNS = "names", "patterns"
-MAX_BYTES = 2**20
 _EXAMPLE = '{"names": {"Kehlkopf gesamt": "Larynx"}, "patterns": {"*_JD": "not used"}}'
+_WHAT, _ADVICE = f"structure names and patterns, such as {_EXAMPLE}", "; correct or remove it"
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,11 @@ def read_site_names(path: Path | None = None) -> SiteNames:
     try:
         if not path.exists():
             return SiteNames()
-        if path.stat().st_size > MAX_BYTES:
-            raise DeepDoseError(f"{path}: too large for a file of structure names; correct or remove it")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DeepDoseError(f"{path}: this is no JSON file ({error}); correct or remove it") from error
     except OSError as error:
-        raise DeepDoseError(f"{path}: cannot be read ({error.strerror}); correct or remove it") from error
-    if not isinstance(content, dict) or set(content) - {NAMES, PATTERNS}:
-        raise DeepDoseError(f"{path}: expected names and patterns, such as {_EXAMPLE}; correct or remove it")
+        raise DeepDoseError(f"{path}: cannot be read ({error.strerror}){_ADVICE}") from error
+    content = read_json_object(path, _WHAT, _ADVICE)
+    if set(content) - {NAMES, PATTERNS}:
+        raise DeepDoseError(f"{path}: expected {_WHAT}{_ADVICE}")
     return SiteNames(*(_checked(content.get(part, {}), part, path) for part in (NAMES, PATTERNS)))
 
 
@@ -90,7 +86,7 @@ def check_meaning(name: str, meaning: object, where: str) -> None:
 
 def _checked(part: object, what: str, path: Path) -> dict[str, str]:
     if not isinstance(part, dict):
-        raise DeepDoseError(f"{path}: {what} must be names with roles, such as {_EXAMPLE}; correct or remove it")
+        raise DeepDoseError(f"{path}: {what} must be names with roles, such as {_EXAMPLE}{_ADVICE}")
     for name, meaning in part.items():
         check_meaning(name, meaning, f"{path}, {what}")
     return {plain_key(name): meaning for name, meaning in part.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...errors import CaseError
 from ...patient.body_sites import is_elsewhere
+from ...patient.roles import REFERENCE_DOSE, DoseAnswer
 from .ct import CtSeries
 from .files import read_dataset, reading, text
 from .rtstruct import StructureSet
@@ -74,9 +76,37 @@ def body_part_doubts(ct: Dataset) -> list[str]:
 
 def described(dose: Path) -> str:
     """A dose file with what it says of itself: "dose.dcm (MULTI_PLAN, Plan sum)"."""
-    dataset = read_dataset(
-        dose, ("SOPClassUID", "SOPInstanceUID", "DoseSummationType", "SeriesDescription", "DoseComment")
-    )
+    return f"{dose} ({', '.join(_descriptions(dose))})"
+
+
+def _descriptions(dose: Path) -> list[str]:
+    keywords = ("DoseSummationType", "SeriesDescription", "DoseComment")
+    dataset = read_dataset(dose, ("SOPClassUID", "SOPInstanceUID", *keywords))
     with reading(dose):
-        words = [text(dataset, keyword) for keyword in ("DoseSummationType", "SeriesDescription", "DoseComment")]
-    return f"{dose} ({', '.join(filter(None, words))})"
+        return [words for keyword in keywords if (words := text(dataset, keyword))]
+
+
+def chosen_dose(doses: Sequence[Path], answer: DoseAnswer | None, where: str) -> tuple[Path | None, list[str]]:
+    """The reference dose among those of a structure set, None for none, and what is doubtful about it, in words.
+
+    An answer is a file's name or description (see `described`), or a pattern of these with * and ?, without case.
+
+    CaseError lists them where there are several and no answer tells which one, or the answer fits none or several.
+    """
+    if not doses or (answer is None and len(doses) == 1):
+        return next(iter(doses), None), []
+    listed = ", ".join(map(described, doses))
+    if answer is None:
+        raise CaseError(
+            f"{where}: several doses fit this structure set: {listed}; name that of the whole treatment (of phases,"
+            f" their sum) with --reference, for instance --reference {doses[-1]}, or, also for a cohort, with --roles:"
+            f' {{"{REFERENCE_DOSE}": "{doses[-1].name}"}}; or leave only it here'
+        )
+    pattern = answer.text.casefold()
+    meant = [d for d in doses if any(fnmatch.fnmatchcase(t.casefold(), pattern) for t in (d.name, *_descriptions(d)))]
+    if len(meant) == 1:
+        return meant[0], []
+    if not meant and len(doses) == 1 and answer.for_cohort:
+        return doses[0], [f"the reference is the only dose here, {listed}; {REFERENCE_DOSE} says {answer.text!r}"]
+    fits = "several doses" if meant else "none of the doses"
+    raise CaseError(f"{where}: {REFERENCE_DOSE} {answer.text!r} fits {fits} of this structure set: {listed}")

@@ -17,9 +17,9 @@ from ...geometry.trained_grid import OPENKBP_GRID, TrainedGrid
 from ...geometry.volume import Volume
 from ...patient.assignment import Assignment
 from ...patient.case import Case
-from ...patient.roles import assign
+from ...patient.roles import assign, dose_answer
 from ...patient.structure_names import Evidence
-from .belonging import body_part_doubts, check_patients, check_places, check_same_patient, described
+from .belonging import body_part_doubts, check_patients, check_places, check_same_patient, chosen_dose
 from .ct import CtSeries, open_ct
 from .files import reading, text
 from .index import RtStudy
@@ -38,7 +38,8 @@ def read_study(
     """Read CT, structures and dose of a study onto the model grid; see `clinical_case`.
 
     Args:
-        roles: {role: ROI name, number or a list of these}; None matches by names.
+        roles: {role: ROI name, number or a list of these}, and "reference_dose" for one of several doses, see
+            `chosen_dose`; None matches by names.
         dose: RTDOSE file instead of the folder's own.
         trained: see `clinical_case`.
 
@@ -55,25 +56,28 @@ def read_study(
         check_patients(ct.elements, structures)
         doubts = (*ct.doubts, *body_part_doubts(ct.elements))
 
+    where = str(study.structures)
+
     @cache
-    def planned() -> Volume | None:
-        return _dose(study, dose, ct.elements)
+    def planned() -> tuple[Volume | None, list[str]]:
+        path, notes = (dose, []) if dose else chosen_dose(study.doses, dose_answer(roles), where)
+        return None if path is None else _dose(path, ct.elements), notes
 
     def level(number: str) -> float | None:
-        reference = planned()
+        reference, _ = planned()
         return None if reference is None else dose_level(_shape(structures, number, ct), reference)
 
     # Before pixels are read: what names and roles leave open stops the run at once.
     assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
-    reference = planned()
+    reference, dose_notes = planned()
     parts = {
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()
     }
-    case = clinical_case(ct.volume, parts, str(study.structures), reference, assignment, trained)
+    case = clinical_case(ct.volume, parts, where, reference, assignment, trained)
     with reading(study.ct[0]):
         refer_to = DicomReference.of(ct.elements, structures.uid, assignment.roles)
-    notes = (*study.notes, *plan_notes, *assignment.warnings(), *doubts, *case.notes)
+    notes = (*study.notes, *plan_notes, *assignment.warnings(), *dose_notes, *doubts, *case.notes)
     return replace(case, name=study.name, notes=notes, dicom=refer_to)
 
 
@@ -96,16 +100,8 @@ def _shape(structures: StructureSet, number: str, ct: CtSeries) -> LabelmapShape
     return LabelmapShape.cropped(*contours_to_labelmap(contours, where))
 
 
-def _dose(study: RtStudy, given: Path | None, ct: Dataset) -> Volume | None:
-    if given is None and not study.doses:
-        return None
-    if given is None and len(study.doses) > 1:
-        listed = ", ".join(map(described, study.doses))
-        raise CaseError(
-            f"{study.structures}: several doses fit this structure set: {listed}; name that of the whole treatment (of"
-            f" phases, their sum) with --reference, for instance --reference {study.doses[-1]}, or leave only it here"
-        )
-    dose = read_rtdose(given or study.doses[0])
+def _dose(path: Path, ct: Dataset) -> Volume:
+    dose = read_rtdose(path)
     check_same_patient(text(ct, "PatientID"), "the CT", dose.patient, dose.volume.name)
     frame = text(ct, "FrameOfReferenceUID")
     if dose.frame and frame and dose.frame != frame:
