@@ -281,7 +281,8 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         matches, names, edits = [], {}, {}
         if segmentation is not None:
             with contextlib.suppress(DeepDoseError):  # of a damaged file of names, which the line under Predict tells
-                matches, names = self.logic.matchRoles(segmentation), self.logic.segmentNames(segmentation)
+                matches = self.logic.matchRoles(segmentation, parameters.referenceDose)
+                names = self.logic.segmentNames(segmentation)
             if parameters.rolesSegmentation is segmentation and names:
                 edits = self.structures.read_edits(parameters.roles)
         self.structures.show(matches, names, edits)
@@ -504,9 +505,9 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
             dvhs=dvhs,
         )
 
-    def matchRoles(self, segmentationNode):
+    def matchRoles(self, segmentationNode, referenceDoseNode=None):
         """Which segment feeds which model input, by name (list of structure_names.Match)."""
-        return inputs.matchRoles(segmentationNode)
+        return inputs.matchRoles(segmentationNode, referenceDoseNode)
 
     def checkInputs(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
         """Why a prediction is not possible (problem, "" if it is) and what to know before it (warnings)."""

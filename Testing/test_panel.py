@@ -137,6 +137,19 @@ def test_ambiguous_structures_are_asked(session, scene):
     assert rows(panel)["PTV70"][0] == "PTV_High? Please confirm"
 
 
+def test_the_reference_dose_suggests_the_prescription_that_a_name_leaves_open(session, scene):
+    patient = add_patient(scene, {"PTV_6300": "PTV_Mid"})
+    slicer.util.arrayFromVolume(patient.dose)[:] = 58.8
+    slicer.util.arrayFromVolumeModified(patient.dose)
+    panel = session.open()
+    assert rows(panel)["PTV63"] == ("PTV_Mid? Please confirm", "63")
+    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+    assert rows(panel)["PTV60"] == ("PTV_Mid? Please confirm", "60") and "PTV63" not in rows(panel)
+    assert "the reference dose suggests 60 Gy" in panel.ui.structureTable.item(1, 0).toolTip()
+    choose(panel, "PTV60", "PTV_Mid")
+    assert panel.structures.roles["PTV60"] == ("PTV_Mid",) and panel.ui.predictButton.enabled
+
+
 def test_a_mapping_can_be_fixed(panel, patient):
     choose(panel, "Esophagus", "Bone_Mandible")
     choose(panel, "Mandible", "none")

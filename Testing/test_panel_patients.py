@@ -63,6 +63,23 @@ def test_default_inputs_are_of_one_patient(session, scene):
     assert [selector.currentNode() for selector in chosen] == [second.ct, second.segmentation, second.dose]
 
 
+def test_of_several_doses_none_is_taken_until_the_user_says_which(session, scene, patient, tiny_model):
+    phase = scene.volume(np.zeros((4, 4, 4), np.float32), lps_grid((1, 1, 1)), "Phase 2")
+    phase.SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    study = subject_hierarchy.ancestorOf(patient.ct, "Study")
+    hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, phase), study)
+    panel = session.open()
+    panel.logic.getParameterNode().model = str(tiny_model)
+    assert panel.ui.referenceDoseSelector.currentNode() is None
+    assert "dose A, Phase 2" in panel.ui.warningsLabel.text
+    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+    assert "Phase 2" not in panel.ui.warningsLabel.text
+    predict(panel)
+    session.wait()
+    assert panel.results.results.differenceNode is not None and not panel.ui.outOfDateFrame.visible
+
+
 def test_a_mixture_is_warned_of_before_predict(panel, second):
     assert "another patient" not in panel.ui.warningsLabel.text
     panel.ui.referenceDoseSelector.setCurrentNode(second.dose)

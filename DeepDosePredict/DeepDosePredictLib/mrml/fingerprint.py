@@ -29,13 +29,14 @@ def inputFingerprint(
     It stays the same after saving and loading a scene, whatever layers the segments are then stored in. What was seen
     before and has not been modified since is not read again.
     """
-    nodes = [_volume(ctNode), _segmentation(segmentationNode), _volume(referenceDoseNode)]
+    nodes = [volumeFingerprint(ctNode), _segmentation(segmentationNode), volumeFingerprint(referenceDoseNode)]
     said = {role: segments for role, segments in (roles or {}).items() if role != REFERENCE_DOSE}  # is among the nodes
     parts = [*nodes, roles_to_json(said), model or ""]
     return f"{zlib.crc32(repr(parts).encode()):08x}"
 
 
-def _volume(node) -> str:
+def volumeFingerprint(node) -> str:
+    """Place and content of a volume node's voxels; "" for None and for a volume without voxels."""
     if node is None or node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
         return ""
     try:
@@ -56,10 +57,20 @@ def _segmentation(node) -> list[str]:
         return [str(error)]
     for n in range(segmentation.GetNumberOfSegments()):
         segmentId, segment = segmentation.GetNthSegmentID(n), segmentation.GetNthSegment(n)
-        source = segment.GetRepresentation(segmentation.GetSourceRepresentationName())
-        content = _once(source, segment.GetLabelValue(), lambda s=segmentId: _segment(node, s)) if source else ""
-        parts.append(f"{segmentId} {segment.GetName()} {content}")
+        parts.append(f"{segmentId} {segment.GetName()} {_contentOf(node, segmentId)}")
     return parts
+
+
+def segmentFingerprint(segmentationNode, segmentId: str) -> str:
+    """Place in the world and content of a segment; DeepDoseError under a non-linear transform."""
+    return f"{_numbers(linearToWorld(segmentationNode))} {_contentOf(segmentationNode, segmentId)}"
+
+
+def _contentOf(segmentationNode, segmentId: str) -> str:
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentId)
+    source = segment.GetRepresentation(segmentation.GetSourceRepresentationName())
+    return _once(source, segment.GetLabelValue(), lambda: _segment(segmentationNode, segmentId)) if source else ""
 
 
 def _segment(segmentationNode, segmentId: str) -> str:

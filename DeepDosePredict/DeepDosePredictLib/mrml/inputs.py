@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import DeepDoseError
 from ..geometry.dose_level import dose_level
@@ -13,7 +13,9 @@ from ..model.installed import find_model
 from ..patient.assignment import Assignment, Roles
 from ..patient.rois import is_target
 from ..patient.roles import REFERENCE_DOSE, assign, dose_answer
-from ..patient.structure_names import Evidence, Match, match_structures
+from ..patient.site_names import read_site_names
+from ..patient.structure_names import Evidence, Match, match_structures, read_name
+from .fingerprint import segmentFingerprint, volumeFingerprint
 from .geometry import linearToWorld, volumeGrid, volumeOf
 from .patients import dosesOf, dosesToChooseFrom, mixtureWarnings, volumesOf
 from .segments import segmentShape
@@ -172,9 +174,43 @@ def segmentNames(segmentationNode) -> dict[str, str]:
     return {segmentId: segmentation.GetSegment(segmentId).GetName() for segmentId in ids}
 
 
-def matchRoles(segmentationNode) -> list[Match]:
-    """Which segment feeds which input of the model, by names; see `patient.structure_names`."""
-    return match_structures(segmentNames(segmentationNode))
+def matchRoles(segmentationNode, referenceDoseNode=None) -> list[Match]:
+    """Which segment feeds which input of the model, by names; see `patient.structure_names`.
+
+    For a target that is asked about, the reference dose suggests the prescription that its name leaves open.
+    """
+    names = segmentNames(segmentationNode)
+    return [
+        _suggesting(match, names, segmentationNode, referenceDoseNode)
+        if referenceDoseNode is not None and is_target(match.role) and len(match.candidates) == 1
+        else match
+        for match in match_structures(names)
+    ]
+
+
+def _suggesting(match: Match, names: Mapping[str, str], segmentationNode, referenceDoseNode) -> Match:
+    """A question about a target with the prescription that the dose suggests."""
+    (segment,) = match.candidates
+    try:
+        level = _doseLevel(segmentationNode, segment, referenceDoseNode)
+    except DeepDoseError:  # told before Predict
+        level = None
+    if level is None:
+        return match
+    stated = read_name(names[segment], read_site_names()).levels
+    role = f"PTV{level:g}" if not stated or level in stated else match.role
+    return replace(match, role=role, note=f"{match.note}; the reference dose suggests {level:g} Gy")
+
+
+def _doseLevel(segmentationNode, segmentId: str, doseNode) -> float | None:
+    """See `dose_level`; computed once for the same segment and dose."""
+    key = segmentFingerprint(segmentationNode, segmentId), volumeFingerprint(doseNode)
+    if key not in _doseLevels:
+        _doseLevels[key] = dose_level(segmentShape(segmentationNode, segmentId), volumeOf(doseNode))
+    return _doseLevels[key]
+
+
+_doseLevels: dict[tuple[str, str], float | None] = {}
 
 
 def assignSegments(segmentationNode, roles: Mapping | None, referenceDoseNode=None) -> Assignment:
@@ -184,9 +220,7 @@ def assignSegments(segmentationNode, roles: Mapping | None, referenceDoseNode=No
     """
 
     def level(segmentId: str) -> float | None:
-        if referenceDoseNode is None:
-            return None
-        return dose_level(segmentShape(segmentationNode, segmentId), volumeOf(referenceDoseNode))
+        return None if referenceDoseNode is None else _doseLevel(segmentationNode, segmentId, referenceDoseNode)
 
     evidence = Evidence(dose_level=level)
     return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName(), evidence)
