@@ -421,6 +421,35 @@ def test_prescriptions_come_from_name_plan_and_dose_in_this_order(patient):
         read_case(patient)
 
 
+@pytest.mark.parametrize(
+    ("references", "source"),
+    [
+        ([("", 66.0, "High 66 Gy"), ("", 56.0, "Low")], "RTPLAN dose reference without contour"),
+        ([("", 66.0, "PTV high (66Gy)"), ("", 50.0, "Phase")], "RTPLAN dose reference"),
+        ([("", 66.0, "Head and neck")], "RTPLAN dose reference without contour"),
+    ],
+)
+def test_dose_references_to_a_site_settle_what_a_name_leaves_open(patient, references, source):
+    named(patient, "PTV_7000", "PTV_High")
+    (patient / "dose.dcm").unlink()
+    prescribe(patient / "plan.dcm", *references)
+    assert sources(read_case(patient)) == {"PTV_High": ("PTV66", source), "PTV_5600": ("PTV56", "name")}
+
+
+def test_a_prescription_to_no_contour_that_no_target_has_is_said(patient):
+    prescribe(patient / "plan.dcm", ("", 70.0, "Head and neck"), ("", 63.0, "Nodes"))
+    (note,) = read_case(patient).notes
+    assert note == "the RTPLAN prescribes 63 Gy, but no target of 63 Gy is used: check that none was left out"
+
+
+def test_prescriptions_to_no_contour_in_several_plans_are_not_used(patient):
+    shutil.copy(patient / "plan.dcm", patient / "second.dcm")
+    edit(patient / "second.dcm", lambda d: setattr(d, "SOPInstanceUID", "1.2.3"))
+    prescribe(patient / "plan.dcm", ("", 50.0, "Phase 1"))
+    prescribe(patient / "second.dcm", ("", 20.0, "Phase 2"))
+    assert any("several RTPLANs prescribe doses to no contour" in note for note in read_case(patient).notes)
+
+
 def test_a_dose_that_fits_no_prescription_tells_none(patient):
     named(patient, "PTV_7000", "PTV_High")
     scale_dose(patient, 0.5)

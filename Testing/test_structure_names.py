@@ -297,6 +297,30 @@ def test_plan_and_dose_settle_what_a_name_leaves_open(name, planned, of_dose, ex
     assert words(decisions({"1": name}, evidence)["1"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("names", "sites", "of_dose", "expected"),
+    [
+        (["PTV"], (66.0,), None, ["PTV66"]),
+        (["PTV", "PTV54"], (66.0, 54.0), None, ["PTV66", "PTV54"]),
+        (["PTV"], (66.0, 54.0), None, ["ask"]),
+        (["PTV_Low", "PTV_High"], (66.0, 54.0), None, ["PTV54", "PTV66"]),
+        (["PTVp", "PTVn"], (66.0, 54.0), None, ["ask", "ask"]),
+        (["PTV_Low", "PTV_High"], (66.0,), None, ["ask", "ask"]),
+        (["PTV60/54"], (54.0,), None, ["PTV54"]),
+        (["PTV60/54"], (70.0,), None, ["ask PTV60"]),
+        (["PTV"], (50.0,), 70.0, ["ask PTV50"]),
+        (["PTV new"], (66.0,), None, ["ask"]),
+        (["Boost"], (), 66.0, ["ask PTV66"]),
+    ],
+)
+def test_prescriptions_to_no_contour_settle_what_only_one_target_leaves_open(names, sites, of_dose, expected):
+    evidence = Evidence(dose_level=lambda segment: of_dose, sites=sites)
+    found = decisions({name: name for name in names}, evidence)
+    assert [words(found[name]) for name in names] == expected
+    taken = [one for name, one in found.items() if one.outcome is Outcome.TARGET and name != "PTV54"]
+    assert all(one.source == "RTPLAN dose reference without contour" and "confirm" in one.note for one in taken)
+
+
 def test_the_account_survives_json_and_prints_every_contour():
     account = assign({**NAMES, "7": "PTV70_opt"}, {"PTV66": "boost", "Mandible": None}, "study")
     assert Assignment.from_json(json.loads(json.dumps(account.to_json()))) == account

@@ -20,7 +20,7 @@ from .target_names import read_possible_target, read_target
 from .vocabulary import Word, vocabulary
 
 BY_NAME, BY_USER, BY_SITE, BY_TYPE = "name", "user", "site's names", "RT ROI interpreted type"
-BY_PLAN, BY_DOSE = "RTPLAN dose reference", "reference dose"
+BY_PLAN, BY_PLAN_SITE, BY_DOSE = "RTPLAN dose reference", "RTPLAN dose reference without contour", "reference dose"
 NOT_FOR_TARGETS = ("AVOIDANCE", "CONTROL", "BOLUS", "SUPPORT", "DOSE_REGION")
 _TARGETS = (Outcome.TARGET, Outcome.POSSIBLE_TARGET)
 _RANKED_GY = {"high": 70.0, "mid": 63.0, "low": 56.0}
@@ -34,11 +34,13 @@ class Evidence:
         types: {ID: RT ROI interpreted type}.
         planned: {ID: prescription in Gy that an RTPLAN's dose reference gives it}.
         dose_level: prescription in Gy that the reference dose suggests for an ID, or None where it suggests none.
+        sites: prescriptions in Gy that an RTPLAN gives to no contour.
     """
 
     types: Mapping[str, str] = field(default_factory=dict)
     planned: Mapping[str, float] = field(default_factory=dict)
     dose_level: Callable[[str], float | None] = lambda segment: None
+    sites: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ def decisions(names: Mapping[str, str], evidence: Evidence | None = None) -> dic
     """What each contour, given as {ID: name}, is taken for."""
     evidence, site = evidence or Evidence(), read_site_names()
     readings = {segment: read_name(name, site) for segment, name in names.items()}
+    of_sites = _levels_of_sites(names, readings, evidence)
+    evidence = replace(evidence, planned={**of_sites, **evidence.planned})
     found = {segment: _decision(segment, reading, evidence) for segment, reading in readings.items()}
+    for segment, level in of_sites.items():
+        note = f"the RTPLAN prescribes {level:g} Gy to no contour; it was taken for this target: confirm it"
+        if found[segment].outcome is Outcome.TARGET:
+            found[segment] = replace(found[segment], source=BY_PLAN_SITE, note=note)
     for segment, name in names.items():
         if site.meaning(name) and found[segment].source == BY_NAME:
             found[segment] = replace(found[segment], source=BY_SITE)
@@ -126,9 +134,34 @@ def tg263_name(role: str) -> str:
 
 def suggested_level(levels: Iterable[float], name: str) -> float:
     """Prescription to offer for a target: what its name may state, else by its rank, else the highest."""
-    ranks = (token.kind.value for token in tokens_of(name) if isinstance(token, Word))
-    ranked = (_RANKED_GY[rank] for rank in ranks if rank in _RANKED_GY)
-    return next(iter(levels), None) or next(ranked, _RANKED_GY["high"])
+    return next(iter(levels), None) or _RANKED_GY[rank_of(name) or "high"]
+
+
+def _levels_of_sites(
+    names: Mapping[str, str], readings: Mapping[str, NameReading], evidence: Evidence
+) -> dict[str, float]:
+    """{ID: level in Gy} where a plan's prescriptions to no contour can be those of these targets only.
+
+    That is where one target without a level and one prescription are left, or as many of both, told apart by ranks.
+    """
+    named = [one.levels[0] for one in readings.values() if one.outcome is Outcome.TARGET]
+    named += evidence.planned.values()
+    left = sorted({x for x in evidence.sites if not any(_same_dose(x, level) for level in named)}, reverse=True)
+    is_open = [s for s, one in readings.items() if one.no_level and one.outcome is Outcome.POSSIBLE_TARGET]
+    is_open = [segment for segment in is_open if segment not in evidence.planned]
+    ranks = {segment: rank_of(names[segment]) for segment in is_open}
+    if len(left) != len(is_open) or (len(left) > 1 and ("" in ranks.values() or len(set(ranks.values())) < len(left))):
+        return {}
+    matched = zip(
+        sorted(is_open, key=lambda segment: list(_RANKED_GY).index(ranks[segment] or "high")), left, strict=True
+    )
+    return {s: level for s, level in matched if not readings[s].levels or level in readings[s].levels}
+
+
+def rank_of(name: str) -> str:
+    """ "high", "mid" or "low" where a name says one of these, else ""."""
+    ranks = {token.kind.value for token in tokens_of(name) if isinstance(token, Word)} & set(_RANKED_GY)
+    return ranks.pop() if len(ranks) == 1 else ""
 
 
 def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decision:
@@ -146,7 +179,8 @@ def _decision(segment: str, reading: NameReading, evidence: Evidence) -> Decisio
     if reading.outcome is Outcome.POSSIBLE_TARGET:
         return _open_target(segment, reading, targets, evidence)
     if kind == "PTV" and reading.outcome is not Outcome.HELP:
-        return Decision(Outcome.POSSIBLE_TARGET, source=BY_TYPE, note="of type PTV, but its name does not say so")
+        unnamed = NameReading(Outcome.POSSIBLE_TARGET, note="of type PTV, but its name does not say so")
+        return replace(_open_target(segment, unnamed, (), evidence), source=BY_TYPE)
     return Decision(reading.outcome, reading.roles, note=reading.note)
 
 
@@ -170,12 +204,21 @@ def _same_dose(one: float, other: float, apart: float = 0.01) -> bool:
 
 
 def _open_target(segment: str, reading: NameReading, targets: tuple[str, ...], evidence: Evidence) -> Decision:
-    """A target where only its prescription is open and the reference dose tells it; else a question."""
+    """A target where only its prescription is open and the reference dose tells it; else a question.
+
+    What may be a target and states no prescription is asked with the one that the reference dose suggests.
+    """
     level = evidence.dose_level(segment) if reading.no_level else None
     if level is not None and (not targets or f"PTV{level:g}" in targets):
-        note = f"{reading.note}; the reference dose suggests {level:g} Gy, which was taken: confirm it"
+        note = f"{reading.note}; {_suggested(level)}, which was taken: confirm it"
         return Decision(Outcome.TARGET, (f"PTV{level:g}",), BY_DOSE, note)
+    if not targets and (level := level or evidence.dose_level(segment)) is not None:
+        return Decision(Outcome.POSSIBLE_TARGET, (f"PTV{level:g}",), note=f"{reading.note}; {_suggested(level)}")
     return Decision(Outcome.POSSIBLE_TARGET, targets, note=reading.note)
+
+
+def _suggested(level: float) -> str:
+    return f"the reference dose suggests {level:g} Gy"
 
 
 def _ask_about_other_days(found: dict[str, Decision], readings: Mapping[str, NameReading]) -> None:

@@ -49,7 +49,7 @@ def read_study(
     if study.problem or study.structures is None:
         raise CaseError("; ".join((study.problem or "no structure set", *study.notes)))
     structures = read_structures(study.structures)
-    prescriptions, plan_notes = read_prescriptions(study.plans, structures.names)
+    plans = read_prescriptions(study.plans, structures.names)
     ct = open_ct(study.ct)
     check_grid(ct.grid, ct.where)
     with reading(study.ct[0]):
@@ -68,7 +68,7 @@ def read_study(
         return None if reference is None else dose_level(_shape(structures, number, ct), reference)
 
     # Before pixels are read: what names and roles leave open stops the run at once.
-    assignment = _assignment(structures, roles, Evidence(structures.types, prescriptions, level))
+    assignment = _assignment(structures, roles, Evidence(structures.types, plans.rois, level, plans.sites))
     reference, dose_notes = planned()
     parts = {
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
@@ -77,7 +77,8 @@ def read_study(
     case = clinical_case(ct.volume, parts, where, reference, assignment, trained)
     with reading(study.ct[0]):
         refer_to = DicomReference.of(ct.elements, structures.uid, assignment.roles)
-    notes = (*study.notes, *plan_notes, *assignment.warnings(), *dose_notes, *doubts, *case.notes)
+    unmet = plans.without_target(case.prescriptions.values())
+    notes = (*study.notes, *plans.notes, *unmet, *assignment.warnings(), *dose_notes, *doubts, *case.notes)
     return replace(case, name=study.name, notes=notes, dicom=refer_to)
 
 
