@@ -134,7 +134,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
         self.guard = slice_views.PatientGuard()
         self.watch = InputWatch(self.onInputsChanged)
-        self.ui.sampleButton.connect("clicked(bool)", loadSamplePatient)
+        self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
         self.ui.addTargetButton.connect("clicked(bool)", self.structures.add_target)
         self.ui.rematchButton.connect("clicked(bool)", self.onRematchButton)
         self.ui.rememberButton.connect("clicked(bool)", self.onRememberButton)
@@ -349,6 +349,16 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._parameterNode.roles = roles_to_json(edits)
         self.showStatus("")
 
+    def onSampleButton(self):
+        self.ui.sampleButton.enabled = False
+        self.showStatus(_("Making the sample patient"))
+        slicer.app.processEvents()  # it takes seconds
+        try:
+            loadSamplePatient()
+        finally:
+            self.showStatus("")
+            self.ui.sampleButton.enabled = True
+
     def onRematchButton(self):
         self._parameterNode.roles = ""
 
@@ -387,16 +397,17 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not self.ui.predictButton.enabled:
             return
         with slicer.util.tryWithErrorDisplay(_("The dose was not predicted."), waitCursor=True):
-            if ensure_dependencies():
-                self.predict()
-            else:
-                self.showStatus(_("Not predicted: the packages it needs were not installed."))
+            self.predict()
 
     def predict(self):
         parameters = self._parameterNode
         self._whyStopped, result = "", None
         self._setPredicting(True)
         try:
+            self.onProgress(0, _("Loading PyTorch"))
+            if not ensure_dependencies():
+                self.showStatus(_("Not predicted: the packages it needs were not installed."))
+                return
             fingerprint = self.fingerprint()
             ct, segmentation, reference, roles, model = self._inputs()
             result = self.logic.predict(

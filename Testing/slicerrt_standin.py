@@ -253,8 +253,8 @@ class StandInLogic:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
         level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
         study = hierarchy.GetItemAncestorAtLevel(hierarchy.GetItemByDataNode(dose_node), level)
-        if study and not hierarchy.GetItemByDataNode(node):
-            hierarchy.CreateItem(study, node)
+        if study:
+            hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(study, node), study)
 
     def _on_show(self, metrics, chart) -> None:
         """Curves follow the ticks; adding one needs a plot layout."""

@@ -17,6 +17,7 @@ from qt_standins import complaints
 
 import slicer  # isort: skip
 import slicerrt_standin  # isort: skip
+from DeepDosePredictLib.mrml import subject_hierarchy  # isort: skip
 
 pytestmark = pytest.mark.slow
 
@@ -278,6 +279,35 @@ def test_predict_shows_results(panel, patient, session):
     assert not panel.ui.outOfDateFrame.visible
 
 
+def test_a_planners_path_takes_at_most_six_clicks(session, scene, tiny_model, tmp_path, monkeypatch):
+    """Load, check, predict, compare, export; counted are clicks after loading."""
+    import qt
+
+    clicks = []
+
+    def click(button):
+        clicks.append(button.name)
+        button.click()
+
+    panel = session.open()
+    panel.logic.getParameterNode().model = str(tiny_model)
+    patient = add_patient(scene)
+    subject_hierarchy.fileAsDose(patient.dose, patient.ct)
+    session.wait()
+    assert len(rows(panel)) > 10 and panel.ui.accountSummaryLabel.visible, "what goes in is seen without a click"
+    click(panel.ui.predictButton)
+    assert panel.results.results.differenceNode is not None, "the clinical dose was taken"
+    assert panel.ui.metricsTree.visible and session.layout.black_views() == []
+    monkeypatch.setattr(slicer.modules.plots, "logic", lambda: types.SimpleNamespace(ShowChartInLayout=shown.append))
+    shown = []
+    click(panel.ui.chartButton)
+    click(panel.ui.differenceCheckBox)
+    path = tmp_path / "metrics.csv"
+    monkeypatch.setattr(qt.QFileDialog, "getSaveFileName", lambda *_: clicks.append("Save") or str(path))
+    click(panel.ui.exportButton)
+    assert shown and path.is_file() and len(clicks) <= 6
+
+
 def test_without_a_reference_there_is_no_difference(panel):
     panel.ui.referenceDoseSelector.setCurrentNode(None)
     predict(panel)
@@ -458,6 +488,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
     choose(panel, "Mandible", "none")
     panel.ui.singlePassCheckBox.click()
+    panel.ui.dvhSourceComboBox.setCurrentIndex(1)
     predict(panel)
     shown, scores = rows(panel), panel.ui.scoresLabel.text
     assert scene.scene.WriteToMRB(str(tmp_path / "scene.mrb"))
@@ -469,6 +500,7 @@ def test_a_saved_scene_brings_everything_back(session, scene, patient, tiny_mode
     assert rows(panel) == shown
     assert panel.ui.scoresLabel.text == scores
     assert panel.ui.singlePassCheckBox.checked  # off by default
+    assert panel.ui.dvhSourceComboBox.currentText == "Built in"  # by default SlicerRT's
     assert panel.ui.metricsTree.topLevelItemCount == 8
     assert not panel.ui.outOfDateFrame.visible
     assert panel.ui.exportButton.enabled

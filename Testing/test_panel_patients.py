@@ -14,6 +14,8 @@ from panel_patient import add_patient
 from panel_user import predict
 
 import slicer  # isort: skip
+import slicerrt_standin  # isort: skip
+import vtk  # isort: skip
 from DeepDosePredictLib.mrml import subject_hierarchy  # isort: skip
 from DeepDosePredictLib.mrml.results import Results, resultsOfCt  # isort: skip
 
@@ -46,6 +48,14 @@ def patient(scene):
 @pytest.fixture
 def second(scene, patient):
     return add_filed_patient(scene, "B")
+
+
+def keep_one_structure(panel, patient) -> None:
+    """The stand-in for SlicerRT takes seconds for each."""
+    segmentation = patient.segmentation.GetSegmentation()
+    for name in set(segmentation.GetSegmentIDs()) - {"PTV_7000"}:
+        segmentation.RemoveSegment(name)
+    panel.refresh()
 
 
 def select(panel, patient) -> None:
@@ -103,7 +113,7 @@ def test_results_are_kept_patient_by_patient(panel, session, patient, second):
     assert [len(resultsOfCt(ct)) for ct in (patient.ct, second.ct)] == [1, 1]
 
 
-def test_no_picture_mixes_patients(panel, session, patient, second):
+def test_no_picture_mixes_patients(panel, session, patient, second, monkeypatch):
     layers = session.layout.layers
     predict(panel)
     panel.ui.isodoseCheckBox.click()
@@ -114,7 +124,11 @@ def test_no_picture_mixes_patients(panel, session, patient, second):
     assert not first.isodoseNode.GetDisplayNode().GetVisibility()
     assert not patient.segmentation.GetDisplayNode().GetVisibility()
     select(panel, second)
+    seen, let = set(), session.app.processEvents
+    monkeypatch.setattr(session.app, "processEvents", lambda: (seen.update(layers()), let()))
     predict(panel)
+    monkeypatch.undo()
+    assert seen == {(second.ct, None)}, "at every moment"
     assert layers() == {(second.ct, panel.results.results.doseNode)}
     panel.ui.ctSelector.setCurrentNode(patient.ct)
     assert layers() == {(patient.ct, first.doseNode)}
@@ -157,6 +171,31 @@ def test_data_loaded_while_the_module_is_open_is_selected(session, scene, tiny_m
     predict(panel)
     session.wait()
     assert panel.ui.referenceDoseSelector.currentNode() is None, "nor an own result"
+
+
+def children(hierarchy, item: int) -> dict[int, object]:
+    """{item: its node or None}, without what slicer-core leaves of removed nodes."""
+    ids = vtk.vtkIdList()
+    hierarchy.GetItemChildren(item, ids)
+    nodes = {ids.GetId(n): hierarchy.GetItemDataNode(ids.GetId(n)) for n in range(ids.GetNumberOfIds())}
+    return {one: node for one, node in nodes.items() if node is None or node.GetScene() is not None}
+
+
+@pytest.mark.parametrize("with_slicerrt", [False, True])
+def test_all_of_a_run_lies_in_one_folder_of_the_study(panel, scene, patient, with_slicerrt):
+    if with_slicerrt:
+        slicerrt_standin.install(scene)
+        keep_one_structure(panel, patient)
+    hierarchy = scene.scene.GetSubjectHierarchyNode()
+    study, root = subject_hierarchy.ancestorOf(patient.ct, "Study"), hierarchy.GetSceneItemID()
+    before, of_study = children(hierarchy, root).keys(), children(hierarchy, study).keys()
+    for _ in range(2):
+        predict(panel)
+        panel.ui.isodoseCheckBox.click()
+        assert children(hierarchy, root).keys() == before
+        (folder,) = children(hierarchy, study).keys() - of_study
+        assert folder == subject_hierarchy.folderOf(panel.results.results.doseNode)
+        assert len(children(hierarchy, folder)) > 8
 
 
 def test_a_run_is_deleted_as_one_in_the_data_module(panel, session, scene, patient):

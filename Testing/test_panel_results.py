@@ -98,6 +98,29 @@ def test_goals_are_seen_in_the_narrow_dock_whatever_the_names(panel, session, sc
     assert structures(tree)["PTV_7000"].isExpanded()
 
 
+@pytest.mark.parametrize("background", ["#ffffff", "#232323"])
+def test_goals_can_be_read_in_light_and_dark(panel, background):
+    """Contrast of 4.5 at least, as WCAG asks of text."""
+    import qt
+
+    def luminance(color) -> float:
+        parts = np.array(color.getRgbF()[:3])
+        return float(
+            np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+        )
+
+    palette = qt.QPalette(panel.ui.metricsTree.palette)
+    palette.setColor(qt.QPalette.Base, qt.QColor(background))
+    panel.ui.metricsTree.palette = palette
+    predict(panel)
+    behind = luminance(qt.QColor(background))
+    groups = structures(panel.ui.metricsTree).values()
+    items = [group.child(n) for group in groups for n in range(group.childCount())]
+    colors = [luminance(item.foreground(PREDICTED).color()) for item in items if item.text(PREDICTED)[0] in "✓✗"]
+    contrasts = [(max(one, behind) + 0.05) / (min(one, behind) + 0.05) for one in colors]
+    assert len(set(colors)) == 2 and min(contrasts) >= 4.5
+
+
 def test_a_click_on_a_heading_sorts_and_comes_back(tree):
     group = structures(tree)["PTV_7000"]
     before = [row[NAME] for row in metrics(group)]
@@ -240,6 +263,19 @@ def at_each_sign(session, monkeypatch, action) -> None:
         let()
 
     monkeypatch.setattr(session.app, "processEvents", process_events)
+
+
+def test_what_takes_seconds_is_said_before(panel, session, monkeypatch):
+    """Loading PyTorch, and making the sample patient."""
+    from DeepDosePredictLib.panel import dependencies
+
+    said, seen = panel.ui.statusLabel, []
+    monkeypatch.setattr(dependencies, "problem_with", lambda package: seen.append(said.text) or "")
+    predict(panel)
+    assert set(seen) == {"Loading PyTorch"}
+    monkeypatch.setattr(session.python, "loadSamplePatient", lambda: seen.append(said.text))
+    panel.ui.sampleButton.click()
+    assert seen[-1] == "Making the sample patient" and said.text == ""
 
 
 def test_progress_moves_while_the_network_works(panel, session, monkeypatch, held):

@@ -248,6 +248,15 @@ def test_built_in_dvhs_are_shown_until_slicerrts_follow(panel, session, slicer_r
     assert "own DVH" in method(panel) and len(slicer_rt.calls) == 2
 
 
+def test_where_slicerrt_is_not_asked_the_panel_says_why(panel, slicer_rt, monkeypatch):
+    from DeepDosePredictLib.mrml import slicerrt_dvh
+
+    monkeypatch.setattr(slicerrt_dvh, "LONGEST_S", 0)
+    predict(panel)
+    assert "own DVH" in method(panel) and slicer_rt.calls == []
+    assert "the DVHs are the built-in ones" in panel.ui.resultWarningsLabel.text
+
+
 def test_cancelling_slicerrt_keeps_the_prediction(panel, session, slicer_rt, monkeypatch):
     let = session.app.processEvents
 

@@ -52,6 +52,7 @@ class SlicerSession:
         }
         sys.modules.update(self._modules)
         self.layout = LayoutManager(self.scene, scene.application)
+        self._filing = application.file_new_nodes(self.scene)
         self.app = application.SlicerApplication(self.scene, self.layout)
         self._give(slicer, "app", self.app)
         self._give(slicer, "mrmlScene", self.scene)
@@ -149,6 +150,7 @@ class SlicerSession:
                 self.discard(self.area)
             self.module_widget = None
         self.layout.close()
+        self.scene.RemoveObserver(self._filing)
         if _library_modules().get("DeepDosePredictLib") is not self._library.get("DeepDosePredictLib"):
             application.forget(tuple(_library_modules()))  # of a reload; tests hold the modules from before
             sys.modules.update(self._library)

@@ -6,6 +6,8 @@ import sys
 import tempfile
 import types
 
+import slicer
+import vtk
 from PySide6 import QtWidgets
 
 from .pythonqt import complain, unwrap, wrap
@@ -71,6 +73,25 @@ class SlicerApplication:
 
     def restoreOverrideCursor(self) -> None:
         self._application.restoreOverrideCursor()
+
+
+IN_HIERARCHY = ("Volume", "Segmentation", "Model", "Table", "PlotSeries", "PlotChart")
+
+
+def file_new_nodes(scene):
+    """Give every new data node an item at the root of the subject hierarchy, as Slicer does; the observer's tag.
+
+    slicer-core has no such plugins.
+    """
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def file(caller, event, node):
+        if any(node.IsA(f"vtkMRML{kind}Node") for kind in IN_HIERARCHY) and not node.GetHideFromEditors():
+            hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+            if not hierarchy.GetItemByDataNode(node):
+                hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+    return scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, file)
 
 
 dictionary: list = []
