@@ -11,10 +11,11 @@ from ..geometry.dose_level import dose_level
 from ..model.contract import read_contract
 from ..model.installed import find_model
 from ..patient.assignment import Assignment, Roles
-from ..patient.rois import is_target
+from ..patient.rois import is_target, prescription
 from ..patient.roles import REFERENCE_DOSE, assign, dose_answer
 from ..patient.site_names import read_site_names
 from ..patient.structure_names import Evidence, Match, match_structures, read_name
+from .dicom_evidence import dicomEvidence
 from .fingerprint import segmentFingerprint, volumeFingerprint
 from .geometry import linearToWorld, volumeGrid, volumeOf
 from .patients import dosesOf, dosesToChooseFrom, mixtureWarnings, volumesOf
@@ -158,13 +159,11 @@ def checkedInputs(
         mixed.append(
             f"not compared with any of the doses here ({names}): choose the whole treatment's as reference dose"
         )
-    return Inputs(
-        ctNode,
-        segmentationNode,
-        referenceDoseNode,
-        assignSegments(segmentationNode, roles, referenceDoseNode),
-        tuple(mixed),
-    )
+    assignment = assignSegments(segmentationNode, roles, referenceDoseNode)
+    known = dicomEvidence(segmentationNode)
+    levels = (level for level in map(prescription, assignment.roles) if level is not None)
+    mixed += [*known.notes, *known.plans.without_target(levels)]
+    return Inputs(ctNode, segmentationNode, referenceDoseNode, assignment, tuple(mixed))
 
 
 def segmentNames(segmentationNode) -> dict[str, str]:
@@ -175,31 +174,42 @@ def segmentNames(segmentationNode) -> dict[str, str]:
 
 
 def matchRoles(segmentationNode, referenceDoseNode=None) -> list[Match]:
-    """Which segment feeds which input of the model, by names; see `patient.structure_names`.
+    """Which segment feeds which input of the model, by names and DICOM; see `patient.structure_names`.
 
     For a target that is asked about, the reference dose suggests the prescription that its name leaves open.
     """
-    names = segmentNames(segmentationNode)
+    names, known = segmentNames(segmentationNode), dicomEvidence(segmentationNode)
+
+    def level(segmentId: str) -> float | None:
+        """To contradict a plan with; what the dose alone tells is asked."""
+        return _levelOfDose(segmentationNode, segmentId, referenceDoseNode) if segmentId in known.planned else None
+
+    evidence = Evidence(known.types, known.planned, level, known.plans.sites)
     return [
         _suggesting(match, names, segmentationNode, referenceDoseNode)
         if referenceDoseNode is not None and is_target(match.role) and len(match.candidates) == 1
         else match
-        for match in match_structures(names)
+        for match in match_structures(names, evidence)
     ]
 
 
 def _suggesting(match: Match, names: Mapping[str, str], segmentationNode, referenceDoseNode) -> Match:
     """A question about a target with the prescription that the dose suggests."""
     (segment,) = match.candidates
-    try:
-        level = _doseLevel(segmentationNode, segment, referenceDoseNode)
-    except DeepDoseError:  # told before Predict
-        level = None
+    level = _levelOfDose(segmentationNode, segment, referenceDoseNode)
     if level is None:
         return match
     stated = read_name(names[segment], read_site_names()).levels
     role = f"PTV{level:g}" if not stated or level in stated else match.role
     return replace(match, role=role, note=f"{match.note}; the reference dose suggests {level:g} Gy")
+
+
+def _levelOfDose(segmentationNode, segmentId: str, doseNode) -> float | None:
+    """See `_doseLevel`; None, too, without a dose or where one cannot be read, which is told before Predict."""
+    try:
+        return None if doseNode is None else _doseLevel(segmentationNode, segmentId, doseNode)
+    except DeepDoseError:
+        return None
 
 
 def _doseLevel(segmentationNode, segmentId: str, doseNode) -> float | None:
@@ -216,11 +226,12 @@ _doseLevels: dict[tuple[str, str], float | None] = {}
 def assignSegments(segmentationNode, roles: Mapping | None, referenceDoseNode=None) -> Assignment:
     """Which segment is used as what, by names and the roles given; see `patient.roles.assign`.
 
-    The reference dose tells the prescription of a PTV whose name states none.
+    Plans, and the reference dose, tell the prescription of a PTV whose name states none.
     """
 
     def level(segmentId: str) -> float | None:
         return None if referenceDoseNode is None else _doseLevel(segmentationNode, segmentId, referenceDoseNode)
 
-    evidence = Evidence(dose_level=level)
+    known = dicomEvidence(segmentationNode)
+    evidence = Evidence(known.types, known.planned, level, known.plans.sites)
     return assign(segmentNames(segmentationNode), roles, segmentationNode.GetName(), evidence)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+_WITHOUT_CONTOURS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "Modality",
+    "StructureSetROISequence",
+    "RTROIObservationsSequence",
+)
 _CONTOUR_DATA = 0x30060050
 MAX_POINTS = 20_000_000
 
@@ -65,9 +72,13 @@ class StructureSet:
             return found
 
 
-def read_structures(path: Path) -> StructureSet:
-    """CaseError if the file is no RTSTRUCT or two ROIs share a number."""
-    dataset = read_dataset(path)
+def read_structures(path: Path, contours: bool = True) -> StructureSet:
+    """CaseError if the file is no RTSTRUCT or two ROIs share a number.
+
+    Args:
+        contours: False reads the names and types only, in no time.
+    """
+    dataset = read_dataset(path, None if contours else _WITHOUT_CONTOURS)
     with reading(path):
         if text(dataset, "Modality") != "RTSTRUCT":
             raise CaseError(f"{path}: this is {text(dataset, 'Modality') or 'nothing'}, not RTSTRUCT")
