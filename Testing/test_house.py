@@ -110,6 +110,23 @@ def test_no_arrow_upwards():
     assert not wrong
 
 
+def test_the_command_line_knows_no_vtk_itk_or_slicer():
+    """They write to the screen from C++, past every filter, and end the process at a damaged file."""
+    wrong = []
+    for name, path in modules().items():
+        if not name.startswith(LIBRARY.name) or room_of(name) in ("mrml", "panel"):
+            continue
+        others = []
+        for node in statements(ast.parse(path.read_text(encoding="utf-8")), False):
+            if isinstance(node, ast.Import):
+                others += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                others.append(node.module or "")
+        wrong += [f"{name}: {one}" for one in others if one.lower().startswith(("vtk", "itk", "slicer", "simpleitk"))]
+        wrong += [f"{name}: {one}" for one in imports(name, path) if room_of(one) in ("mrml", "panel")]
+    assert not wrong
+
+
 def test_no_import_circle():
     graph = {name: {*imports(name, path)} - {name} for name, path in modules().items()}
     order = [*TopologicalSorter(graph).static_order()]  # CycleError names the circle

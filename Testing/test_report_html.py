@@ -185,6 +185,10 @@ def test_names_of_outliers_do_not_cover_one_another(monkeypatch):
         for n, one in enumerate(boxes):
             assert not any(one.overlaps(other) for other in boxes[:n])
             assert axes.bbox.x0 <= one.x0 and one.x1 <= axes.bbox.x1
+        for n, text in enumerate(axes.texts):
+            if text.arrow_patch:  # its leader crosses no other name
+                leader = text.arrow_patch.get_transform().transform_path(text.arrow_patch.get_path())
+                assert not any(leader.intersects_bbox(box, filled=False) for box in boxes[:n] + boxes[n + 1 :])
 
 
 def test_large_differences_follow_the_prescription():
@@ -204,6 +208,17 @@ def test_long_names_are_no_headlines():
     for length, kind in ((48, "<h1>"), (49, "<h1 class=long>")):
         text = patient_page(result("x" * length), Pictures(b"", b""), in_cohort=False)
         assert f"{kind}{'x' * length}</h1>" in text
+
+
+def test_metrics_and_footer_stay_on_one_sheet():
+    """A sheet of its own where they do not fit on the last one, and never one with the footer alone."""
+    one = result()
+    one = replace(one, metrics=(*one.metrics, MetricValue("PTV70", "D1%", "Gy", 70.0, 71.0)))
+    text = patient_page(one, Pictures(b"", b""), in_cohort=False)
+    section = text.partition('<section class="together">')[2].partition("</section>")[0]
+    assert section.count("<h2>") == 1 and "Metrics" in section and "</footer>" in section
+    assert ".together { break-inside: avoid; }" in text.partition("@media print")[2]
+    assert '<td rowspan="2"><span class="chip"' in section, "a long name takes the room of its rows"
 
 
 def test_differences_where_there_are_references():

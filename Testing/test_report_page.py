@@ -279,6 +279,15 @@ def test_chinese_names_where_a_font_has_them() -> None:
     assert f"Warning: {written}" in words_of(figure)
 
 
+@pytest.mark.parametrize("letter", ["W", "漢"])
+def test_wide_letters_stay_in_their_place(letter: str) -> None:
+    """200 of them, in every name and warning."""
+    masks = {"PTV70": TARGET, **{f"{n}{letter * 200}{n}": TARGET for n in range(5)}}
+    figure = figure_of(make_case(masks, letter * 200), warnings=[letter * 200, f"{letter * 9} " * 20])
+    check_layout(figure)
+    assert len([text for text in figure.texts if letter * 4 in text.get_text()]) > 10
+
+
 @pytest.mark.parametrize(
     ("prescription", "limit", "words"), [(70, 3.0, "3 Gy"), (60, 3.0, "3 Gy"), (50, 2.5, "2.5 Gy"), (14, 0.7, "0.7 Gy")]
 )

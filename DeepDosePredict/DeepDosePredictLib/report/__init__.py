@@ -35,11 +35,13 @@ from .page import (
     case_structures,
     metrics_of,
     shorten,
+    width,
 )
 from .planes import difference_row, dose_row, draw_planes
 
 DISCLAIMER = "RESEARCH USE ONLY - not for clinical use"
-MAX_WARNING_LINES = 5
+MAX_WARNING_LINES, WARNING_EM = 5, 114
+"""Lines of warnings at the top, and how wide they are."""
 
 
 @dataclass(frozen=True)
@@ -160,10 +162,17 @@ def _draw_header(
     return _draw_warnings(figure, warnings, 108)
 
 
+def _wrapped(text: str) -> list[str]:
+    """Lines as wide as the page."""
+    for length in range(195, 60, -5):
+        lines = textwrap.wrap(text, length, subsequent_indent="    ")
+        if all(width(line) <= WARNING_EM for line in lines):
+            break
+    return lines
+
+
 def _draw_warnings(figure: Figure, warnings: Sequence[str], top: float) -> float:
-    lines = [
-        line for warning in warnings for line in textwrap.wrap(f"Warning: {warning}", 195, subsequent_indent="    ")
-    ]
+    lines = [line for warning in warnings for line in _wrapped(f"Warning: {warning}")]
     if not lines:
         return top
     if len(lines) > MAX_WARNING_LINES:

@@ -131,17 +131,17 @@ def _draw_points(axes: Axes, distribution: Distribution) -> None:
     names = short_names([outlier.patient for outlier in outliers], 24)
     # Each has a line of its own; the further out, the higher, so that no leader crosses another name.
     for height, (outlier, name) in enumerate(reversed([*zip(outliers, names, strict=True)])):
-        y = 1 + spread[distribution.patients.index(outlier.patient)]
+        y, high = 1 + spread[distribution.patients.index(outlier.patient)], outlier.value > outlier.high
         axes.annotate(
             name,
             (outlier.value, y),
             (outlier.value, 1.4 + 0.26 * height),
             size=7.5,
             color=ALARM,
-            ha="right" if outlier.value > outlier.high else "left",
+            ha="right" if high else "left",
             family=fonts(),
             parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": ALARM, "lw": 0.5},
+            arrowprops={"arrowstyle": "-", "color": ALARM, "lw": 0.5, "relpos": (float(high), 0)},
         )
     axes.set(ylim=(0.6, 1.4 + 0.26 * len(outliers)), yticks=())
     axes.set_title(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from itertools import pairwise
 from urllib.parse import quote
 
 import numpy as np
@@ -51,7 +52,7 @@ th { text-align: left; color: #667080; font-weight: 600; border-bottom: 2px soli
 th, td { padding: 4px 9px; vertical-align: top; overflow-wrap: break-word; max-width: 640px; }
 td:not(.number) { overflow-wrap: anywhere; }
 tbody tr { border-bottom: 1px solid #e6eaf0; } tr.first { border-top: 2px solid #ccd3dc; }
-.number { text-align: right; white-space: nowrap; } .alarm-text { color: #c1121f; font-weight: 600; }
+.number { text-align: right; } td.number { white-space: nowrap; } .alarm-text { color: #c1121f; font-weight: 600; }
 .chip { display: inline-block; width: 12px; height: 12px; border-radius: 3px; margin-right: 8px;
   -webkit-print-color-adjust: exact; print-color-adjust: exact; }
 a { color: #1c5fa8; } footer { margin-top: 36px; border-top: 1px solid #ccd3dc; padding-top: 8px; font-size: 13px;
@@ -67,8 +68,9 @@ a { color: #1c5fa8; } footer { margin-top: 36px; border-top: 1px solid #ccd3dc; 
   .tiles { margin: 8px 0 2px; } .tile { padding: 4px 12px; } .box { margin: 8px 0; padding: 4px 12px; }
   th, td { padding: 1px 7px; } footer { margin-top: 8px; break-before: avoid; font-size: 10px; }
   .badge, .tile, .box { -webkit-print-color-adjust: exact; print-color-adjust: exact; }
-  h2 { break-after: avoid; } tr, img, .box { break-inside: avoid; } thead { display: table-header-group; }
+  h2 { break-after: avoid; } tr, img, .box, .together { break-inside: avoid; } thead { display: table-header-group; }
   a { color: inherit; text-decoration: none; } img { max-height: 128mm; width: auto; max-width: 100%; }
+  img.short { max-height: 80mm; }
 }
 """
 
@@ -104,11 +106,12 @@ def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
             "Axial, sagittal and coronal planes through the highest target with dose, isodoses and contours",
         ),
         "<h2>Dose-volume histograms</h2>",
-        _picture(pictures.dvh, "image/png", "Cumulative dose-volume histograms of the structures"),
-        "<h2>Metrics</h2>",
+        _picture(pictures.dvh, "image/png", "Cumulative dose-volume histograms of the structures", "short"),
+        '<section class="together"><h2>Metrics</h2>',
         _metrics_table(result.metrics, reference),
         f'<p class="faint">Files: {files}</p>',
         _footer(result, f"{result.seconds:.2f} s on {result.device}"),
+        "</section>",
     ]
     return _page(f"{result.patient}: predicted dose", body)
 
@@ -259,13 +262,10 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
     ordered = sorted(values, key=lambda m: -(prescription(m.structure) or 0))
     colours = structure_colours(dict.fromkeys(m.structure for m in ordered))
     limit = large_difference(max(prescription(m.structure) or 0 for m in ordered))
-    rows, starts, before = [], set(), None
+    rows: list[tuple[str | None, ...]] = []
     for n, m in enumerate(ordered):
-        name = ""
-        if m.structure != before:
-            starts.add(n)
-            name = f'<span class="chip" style="background:{colours[m.structure]}"></span>{escape(m.structure)}'
-        before = m.structure
+        first = n == 0 or m.structure != ordered[n - 1].structure
+        chip = f'<span class="chip" style="background:{colours[m.structure]}"></span>'
         cells = [f"{m.predicted:.1f}"]
         if reference:
             difference = "" if m.difference is None else f"{round(m.difference, 1) + 0.0:+.1f}"
@@ -275,27 +275,31 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
                 *cells,
                 f'<span class="alarm-text">{difference}</span>' if large else difference,
             ]
-        rows.append((name, escape(m.metric), escape(m.unit), *cells))
+        rows.append((f"{chip}{escape(m.structure)}" if first else None, escape(m.metric), escape(m.unit), *cells))
     columns = ("Reference", "Predicted", "Difference") if reference else ("Predicted",)
     red = f" {large_words(limit)}." * reference
     note = f'<p class="faint">On {escape(METHOD)}.{red}</p>'
-    return _table(("Structure", "Metric", "Unit", *columns), rows, range(3, 3 + len(columns)), starts) + note
+    return _table(("Structure", "Metric", "Unit", *columns), rows, range(3, 3 + len(columns))) + note
 
 
-def _table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = (), starts: Iterable[int] = ()
-) -> str:
-    """A table of HTML cells; `numbers` are columns to align right, `starts` rows with a line above."""
-    numbers, starts = set(numbers), set(starts)
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str | None]], numbers: Iterable[int] = ()) -> str:
+    """A table of HTML cells; `numbers` are columns to align right, None in the first column goes on from the row above.
 
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f'<{tag} class="number">{cell}</{tag}>' if n in numbers else f"<{tag}>{cell}</{tag}>"
-            for n, cell in enumerate(row)
-        )
+    Where the first column does so, rows that begin something have a line above.
+    """
+    rows, numbers = list(rows), set(numbers)
+    begins = [n for n, row in enumerate(rows) if row[0] is not None]
+    lengths = {n: after - n for n, after in pairwise([*begins, len(rows)])}
+
+    def cells(tag: str, row: Sequence[str | None], length: int = 1) -> str:
+        kinds = (' class="number"' if n in numbers else "" for n in range(len(row)))
+        spans = (f' rowspan="{length}"' if n == 0 and length > 1 else "" for n in range(len(row)))
+        parts = zip(row, kinds, spans, strict=True)
+        return "".join(f"<{tag}{kind}{span}>{cell}</{tag}>" for cell, kind, span in parts if cell is not None)
 
     body = "\n".join(
-        f"<tr{' class=first' if n in starts else ''}>{cells('td', row)}</tr>" for n, row in enumerate(rows)
+        f"<tr{' class=first' if lengths.get(n, 1) > 1 else ''}>{cells('td', row, lengths.get(n, 1))}</tr>"
+        for n, row in enumerate(rows)
     )
     return f"<table><thead><tr>{cells('th', columns)}</tr></thead>\n<tbody>{body}</tbody></table>"
 
@@ -342,8 +346,8 @@ def _link(path: str, text: str) -> str:
     return f'<a href="./{quote(path)}">{escape(text)}</a>'
 
 
-def _picture(content: bytes, kind: str, words: str) -> str:
-    return f'<img alt="{escape(words)}" src="data:{kind};base64,{b64encode(content).decode()}">'
+def _picture(content: bytes, kind: str, words: str, style: str = "") -> str:
+    return f'<img class="{style}" alt="{escape(words)}" src="data:{kind};base64,{b64encode(content).decode()}">'
 
 
 def _page(title: str, body: Iterable[str]) -> str:

@@ -62,6 +62,9 @@ OTHER_FONTS = (
 LARGE_GY, LARGE_SHARE = 3.0, 0.05
 """A difference beyond the smaller of the two stands out; the share is of the highest prescription."""
 
+WIDEST_EM = 0.68
+"""Width of a character, on average, in names that fill their place."""
+
 DOSE_END = 80 / 70  # end of the dose axes, of the highest prescription
 MAX_ROWS = 32  # of the metrics table
 
@@ -143,12 +146,32 @@ def fill(figure: Figure, box: tuple[float, float, float, float], colour: str) ->
     )
 
 
+@cache
+def _advance(character: str) -> float:
+    """Width of a character in ems."""
+    fitting = (
+        font for name in fonts() if (font := get_font(fontManager.findfont(name))).get_char_index(ord(character))
+    )
+    if (font := next(fitting, None)) is None:
+        return 1.0
+    font.set_size(12, 72)
+    return font.load_char(ord(character)).linearHoriAdvance / 65536 / 12
+
+
+def width(text: str) -> float:
+    """Of a text on one line, in ems: Chinese characters are as wide as two others."""
+    return sum(map(_advance, text))
+
+
 def shorten(text: str, length: int) -> str:
-    """At most `length` characters on one line; the middle goes first, since names tend to differ at their ends."""
+    """At most `length` characters on one line, and no wider than usual ones; the middle goes first, since names tend to
+    differ at their ends."""
     text = " ".join(text.split())
-    if len(text) <= length:
-        return text
-    return text[: length - length // 3 - 1] + "…" + text[-(length // 3) :]
+    for n in range(length, 2, -1):
+        short = text if len(text) <= n else text[: n - n // 3 - 1] + "…" + text[-(n // 3) :]
+        if width(short) <= WIDEST_EM * length:
+            return short
+    return "…"
 
 
 def short_names(names: Sequence[str], length: int) -> list[str]:
@@ -161,7 +184,8 @@ def short_names(names: Sequence[str], length: int) -> list[str]:
         start, head = same.index(False) if False in same else len(same), length // 3
         for n in alike:
             if start > head:
-                labels[n] = f"{plain[n][:head]}…{shorten(plain[n][start:], length - head - 1)}"
+                first = next(plain[n][:end] for end in range(head, -1, -1) if width(plain[n][:end]) <= WIDEST_EM * head)
+                labels[n] = f"{first}…{shorten(plain[n][start:], length - head - 1)}"
     for n, label in enumerate(labels):
         if label in labels[:n]:  # such names as differ in what cannot be written
             number = f" ({n + 1})"
