@@ -213,6 +213,15 @@ def test_what_is_wrong_with_a_ct_is_named_before_its_pixels_are_read(patient, ch
         read_case(patient)
 
 
+def test_a_ct_may_have_so_many_voxels(small, monkeypatch):
+    slices = sorted(small.glob("ct-*.dcm"))
+    monkeypatch.setattr("DeepDosePredictLib.io.dicom.ct.MAX_VOXELS", 24 * 64 * 64)
+    assert open_ct(slices).grid.shape == (24, 64, 64)
+    monkeypatch.setattr("DeepDosePredictLib.io.dicom.ct.MAX_VOXELS", 24 * 64 * 64 - 1)
+    with pytest.raises(CaseError, match="more than"):
+        open_ct(slices)
+
+
 @pytest.mark.parametrize("rows", [65, 65535])
 def test_pixels_are_as_many_as_the_header_says(patient, rows):
     edit_ct(patient, lambda d, _: setattr(d, "Rows", rows))

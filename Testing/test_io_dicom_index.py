@@ -78,6 +78,29 @@ def test_files_that_are_there_twice_count_once(patient, small, tmp_path):
     assert len(find_cases([merged(patient, tmp_path / "other")])) == 2
 
 
+def test_files_of_one_size_and_time_may_differ(patient):
+    """As of an export that was written twice within a second: one of the slices is another."""
+    copy = Path(shutil.copy2(patient / "ct-005.dcm", patient / "again.dcm"))
+    content, stat = copy.read_bytes(), copy.stat()
+    copy.write_bytes(content[:-2] + bytes(2))
+    os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.utime(patient / "ct-005.dcm", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(CaseError, match="doubled slices"):
+        read_case(patient)
+
+
+def test_a_ct_without_a_patient_is_told_where_nothing_else_is(patient, tmp_path, small):
+    """Beside a whole patient a damaged slice may have lost its name: it is no patient of its own."""
+    nobody = patient / "nobody.dcm"
+    shutil.copy(patient / "ct-005.dcm", nobody)
+    new_uid(nobody, "1.2.3.4", PatientID="", SeriesInstanceUID="1.2.3")
+    assert [source.name for source in find_cases([patient])] == ["small"]
+    (tmp_path / "alone").mkdir()
+    shutil.copy(nobody, tmp_path / "alone")
+    with pytest.raises(CaseError, match="no RTSTRUCT for patient without ID"):
+        read_case(tmp_path / "alone")
+
+
 def test_a_patient_with_several_structure_sets_gives_several_cases(patient):
     shutil.copy(patient / "structures.dcm", patient / "second.dcm")
     new_uid(patient / "second.dcm", "1.2.3")
