@@ -18,7 +18,6 @@ import pytest
 import torch
 import yaml
 
-from deepdose_training.augment import Stretch, stretched
 from deepdose_training.cli import left_out, main
 from deepdose_training.combine import average_models
 from deepdose_training.configuration import DataConfig, ScheduleConfig, TrainingConfig, read_config
@@ -41,7 +40,6 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS, ChannelSpec
 from DeepDosePredictLib.model.model_file import load_model, load_planner, planner_hash, save_planner
 from DeepDosePredictLib.model.predictor import Predictor
-from DeepDosePredictLib.patient.case import dose_box
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS
 from DeepDosePredictLib.planner.delivery import plan_dose
@@ -55,6 +53,8 @@ NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group"
 QUIET = {"accelerator": "cpu", "devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 make_case = cache(new_case)
 """The same case for the same seed: no test here changes one."""
+CELL_CHANNELS = ["density", *DEFAULT_CHANNELS[1:], "plan_dose", "feature/near the targets", "spacing/k"]
+CELL_NETWORK = {"widths": [8, 16, 16], "dilations": [1]}
 QUIET_PLANNER = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -267,39 +267,6 @@ def test_derived_masks_keep_to_the_slices_of_the_targets_and_take_dose_with_them
     assert torch.equal(derived_masks(batch, 0.75, seed=1, epoch=0)["bits"], changed["bits"])
 
 
-@pytest.mark.parametrize("steps", [1, 2, 4, 7])
-def test_rotation_turns_everything_together_and_back(steps):
-    """Turned by 40 degrees n times and 9 - n times the patient is back, up to the interpolation."""
-    sample = Sample.from_case(make_case(), Plans(range(0, 360, 40)))
-    turned = stretched(sample, Stretch(40 * steps))
-    assert all(n % 16 == 0 for n in turned.ct.shape) and turned.ct.dtype == sample.ct.dtype
-    for r, roi in enumerate(CACHED_ROIS):
-        before, after = (decode(s.bits, r).sum().item() for s in (sample, turned))
-        assert after == pytest.approx(before, rel=0.1, abs=40), roi
-    mask = decode(turned.bits, CACHED_ROIS.index(DOSE_MASK))
-    assert not (turned.dose * ~mask).any()
-    for before, after in ((sample.dose, turned.dose), (sample.plan_dose.float(), turned.plan_dose.float())):
-        assert after.sum().item() == pytest.approx(before.sum().item(), rel=0.06)
-    back = stretched(turned, Stretch(40 * (9 - steps)))
-    old, new = (decode(s.bits, CACHED_ROIS.index("PTV56")) for s in (sample, back))
-    centres = [torch.nonzero(m).double().mean(0) - (torch.tensor(m.shape) - 1) / 2 for m in (old, new)]
-    assert (centres[0] - centres[1]).abs().max() < 0.7
-
-
-def test_rotation_follows_the_sense_of_the_image():
-    """A parotid seen from the middle of the patient moves on by 40 degrees."""
-    sample = Sample.from_case(make_case())
-    before, after = (
-        (
-            torch.nonzero(decode(s.bits, CACHED_ROIS.index("LeftParotid"))).double().mean(0)
-            - torch.nonzero(decode(s.bits, CACHED_ROIS.index(DOSE_MASK))).double().mean(0)
-        ).tolist()
-        for s in (sample, stretched(sample, Stretch(40)))
-    )
-    angle = np.rad2deg(np.arctan2(after[1], after[2]) - np.arctan2(before[1], before[2])) % 360
-    assert min(abs(angle - 40), abs(angle - 320)) < 5
-
-
 def batch_of(n: int) -> dict:
     return collate([(i, Sample.from_case(make_case(seed=i))) for i in range(n)])
 
@@ -360,35 +327,37 @@ def test_a_model_with_beams_predicts_what_was_validated(tmp_path, cohort, case):
 
 
 @pytest.mark.slow
-def test_coarse_training(tmp_path, cohort):
-    """It learns on stretched, averaged patients; a resumed run is the same; the model predicts what was validated."""
+def test_training_on_cells(tmp_path, cohort):
+    """It learns on slabs of changed patients; a resumed run is the same; the model predicts what was validated."""
     settings = {
         "epochs": 4,
         "validate_every": 2,
-        "coarse": True,
-        "rotate": 0.2,
+        "architecture": "CellNet",
+        "augment": {"slabs": [8, 0]},
         "mirror_axial": 0.5,
-        "affine": {"share": 0.5, "degrees": 5, "along": 0.1, "across": 0.1},
         "derived_mask": 0.3,
         "gantry_angles": [0, 120, 240],
-        "channels": [*DEFAULT_CHANNELS, "plan_dose", "spacing/k"],
-        "network": NETWORK | {"pooling": 2, "detail_channel": 12},
+        "channels": CELL_CHANNELS,
+        "network": CELL_NETWORK,
+        "single_pass": False,
     }
     config = configuration(tmp_path, cohort, **settings)
     model = load_model(train(config, tmp_path / "whole", **QUIET))
-    losses = logged(tmp_path / "whole", "train/mae")
-    assert losses[-1] < 0.7 * losses[0]
+    losses = logged(tmp_path / "whole", "train/loss_epoch")
+    assert losses[-1] < losses[0]
     with pytest.raises(_StopError):
         train(config, tmp_path / "parts", **QUIET, callbacks_extra=[_StopAfter(2)])
     train(config, tmp_path / "parts", resume=True, **QUIET)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
-    predictor = Predictor(model, "cpu")
     errors = [
-        score_patient(c.name, c.dose, predictor.predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
+        score_patient(c.name, c.dose, Predictor(model, "cpu").predict(c).dose, c.rois, c.dose_mask, 1.0).dose_error
         for c in (make_case("pt_10", seed=10), make_case("pt_11", seed=11))
     ]
-    assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "whole", "val/dose_score")), abs=0.3)
+    assert np.mean(errors) == pytest.approx(min(logged(tmp_path / "whole", "val/dose_score")), abs=0.1)
+    fine = configuration(tmp_path, cohort, **settings | {"augment": None, "loss": {"mae": 1.0, "value_dvh": 0.2}})
+    whole_patients = train(fine, tmp_path / "fine", init=model.path, **QUIET)
+    assert load_model(whole_patients).contract.architecture == "CellNet"
 
 
 @pytest.mark.slow
@@ -450,9 +419,8 @@ def test_plans_by_planners_that_have_not_seen_the_patient(tmp_path, pair, cohort
     for n, sample in enumerate(found):
         ours, others = (Plans((0, 120, 240), paths[m % 2]) for m in (n, n + 1))
         case = read_openkbp(pair / "train" / sample.name)
-        box = dose_box(case.dose_mask)
-        assert torch.equal(sample.plan_dose, torch.from_numpy(ours.dose(case, box)).half())
-        assert not torch.equal(sample.plan_dose, torch.from_numpy(others.dose(case, box)).half())
+        assert torch.equal(sample.plan_dose, ours.sample(case).plan_dose)
+        assert not torch.equal(sample.plan_dose, others.sample(case).plan_dose)
     assert Plans.of_training_patients(alone) == [Plans.of(alone)]
 
 
@@ -507,7 +475,7 @@ def test_schedules():
         (["epochs"], "key=value"),
         (["data=3"], "expected settings of DataConfig"),
         (["schedule.name=cubic"], "schedule.name must be one of constant, onecycle, trapezoid, not 'cubic'"),
-        (["coarse=maybe"], "coarse must be true or false"),
+        (["single_pass=maybe"], "single_pass must be true or false"),
     ],
 )
 def test_mistakes_in_configurations_are_named(tmp_path, cohort, overrides, message):

@@ -270,8 +270,29 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, help="YAML configuration with a section recipe")
+    parser.add_argument("--run", type=Path, help="folder of the run (default: runs/recipe-NAME)")
+    parser.add_argument("--all", action="store_true", help="learn from the validation patients, too, for what ships")
+    parser.add_argument("--smoke", action="store_true", help="few patients and few steps: does all of it run?")
+    parser.add_argument("--list", action="store_true", help="only show the stages and how long they take")
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    from .recipe import RecipeRun, read_recipe
+
+    recipe = read_recipe(options.config, smoke=options.smoke, all_patients=options.all)
+    kind = "".join(f"-{name}" for name in ("smoke", "all") if getattr(options, name))
+    run = RecipeRun(recipe, options.run or Path("runs") / f"recipe-{recipe.network.name}{kind}")
+    print(run.describe(), flush=True)
+    if not options.list:
+        print(f"Wrote {run.run()}")
+    return 0
+
+
 TRAIN = Command("Train a dose prediction network by a configuration.", _train_arguments, _train)
 COMMANDS = {
+    "recipe": Command("Make a model from the patients' folders to its file, in stages.", _recipe_arguments, _recipe),
     "planner": Command("Train the planner that makes a model's plans.", _planner_arguments, _train_planner),
     "export": Command("Export a checkpoint as a model file.", _export_arguments, _export),
     "combine": Command("Make one model or planner of several.", _combine_arguments, _combine),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -19,13 +20,23 @@ from DeepDosePredictLib.model.contract import DEFAULT_CHANNELS
 class DataConfig:
     """Folders of OpenKBP patients, and where their compact cache is kept. Relative to the current folder.
 
-    `description` says whom a model learnt from, in its card and its contract.
+    Attributes:
+        train: a folder, or several.
+        description: whom a model learnt from, for its card and its contract.
+        limit: of each folder only so many patients; 0 for all.
     """
 
-    train: str
+    train: str | Sequence[str]
     validation: str
     cache: str = "cache"
     description: str = ""
+    limit: int = 0
+
+    @property
+    def cohorts(self) -> str:
+        """Names of the folders of the training patients, in words."""
+        folders = [self.train] if isinstance(self.train, str) else self.train
+        return " and ".join(Path(folder).name for folder in folders)
 
 
 @dataclass(frozen=True)
@@ -54,19 +65,23 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
-class AffineConfig:
-    """How patients are stretched, see `augment.Stretch`.
+class AugmentConfig:
+    """How patients on cells are changed, see `cell_augment`.
 
     Attributes:
-        share: of the patients.
-        degrees: standard deviation of an axial turn.
+        warp: probability that a patient is turned and magnified.
+        turn_degrees: standard deviation of the axial turn.
         along, across: standard deviations of the logarithm of the magnification along the axis and in plane.
+        density: standard deviation of a shift of the density outside air.
+        slabs: numbers of slices of cells of which one is drawn for every step; 0 for all.
     """
 
-    share: float = 0.0
-    degrees: float = 0.0
-    along: float = 0.0
-    across: float = 0.0
+    warp: float = 0.6
+    turn_degrees: float = 10.0
+    along: float = 0.08
+    across: float = 0.08
+    density: float = 0.01
+    slabs: Sequence[int] = (12, 16, 16, 24)
 
 
 @dataclass(frozen=True)
@@ -75,16 +90,16 @@ class TrainingConfig:
 
     Attributes:
         loss: terms of `losses.DoseLoss` with their weights.
-        network: arguments of `NetworkConfig` (the number of input channels follows from `channels`).
+        architecture: `DeepDoseNet`, or `CellNet`.
+        network: arguments of `NetworkConfig` or `CellNetConfig` (which channels there are follows from `channels`).
         accumulate: batches whose gradients are averaged into one step.
         ema: decay of the moving average of the weights that is validated and exported; 0 for none.
         mirror: probability of a left-right flip (left and right organs exchange their names with it).
         mirror_axial: probability of a head-foot flip; coplanar beams are the same after it.
-        rotate: probability that a patient is turned by a multiple of 40 degrees in the axial plane, see `augment.py`.
         derived_mask: probability that a patient's dose mask is replaced by one as a clinic would derive it, see
             `dataset.derived_masks`.
-        coarse: train a network with pooling at its own resolution, by the mean absolute error alone, see `coarse.py`.
-        affine: by how much patients are stretched, and how many of them.
+        augment: how patients on cells are changed, for a CellNet, which then learns by the mean absolute error on
+            cells; without it, from whole patients by all terms of the loss.
         gantry_angles: of the beams for the channel `plan_dose`, in degrees.
         planner: file with the planner for that channel: of `train.py planner`, or a model's. Empty: an untrained one.
         held_out_planners: planners that make the plans of the training patients, each of every n-th one, whom it was
@@ -106,16 +121,15 @@ class TrainingConfig:
     gantry_angles: Sequence[float] = ()
     planner: str = ""
     held_out_planners: Sequence[str] = ()
+    architecture: Literal["DeepDoseNet", "CellNet"] = "DeepDoseNet"
     network: Mapping[str, Any] = field(default_factory=dict)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: float = 0.0
     mirror: float = 0.0
     mirror_axial: float = 0.0
-    rotate: float = 0.0
     derived_mask: float = 0.0
-    coarse: bool = False
-    affine: AffineConfig = field(default_factory=AffineConfig)
+    augment: AugmentConfig | None = None
     single_pass: bool = True
     validate_every: int = 1
     precision: str = "auto"
@@ -125,7 +139,7 @@ class TrainingConfig:
         return json.loads(json.dumps(asdict(self)))
 
 
-_NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig, "affine": AffineConfig}
+_NESTED = {"data": DataConfig, "optimizer": OptimizerConfig, "schedule": ScheduleConfig, "augment": AugmentConfig}
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -135,19 +149,27 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> TrainingConf
     away what the other file says.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_settings(path)
+    content.pop("recipe", None)
+    return make_config(path, content, overrides)
+
+
+def make_config(path: Path, content: Mapping[str, Any], overrides: Sequence[str] = ()) -> TrainingConfig:
+    """The configuration with these settings, changed by `overrides`; DeepDoseError names `path` and the mistake."""
+    settings = copy.deepcopy(dict(content))
     try:
         for override in overrides:
-            _override(content, override)
+            _override(settings, override)
         values = {
-            key: _build(_NESTED[key], value, f"{key}.") if key in _NESTED else value for key, value in content.items()
+            key: build_settings(_NESTED[key], value, f"{key}.") if value is not None and key in _NESTED else value
+            for key, value in settings.items()
         }
-        return _build(TrainingConfig, values)
+        return build_settings(TrainingConfig, values)
     except (yaml.YAMLError, TypeError, ValueError, DeepDoseError) as error:
         raise DeepDoseError(f"{path}: {error}") from error
 
 
-def _read(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
+def read_settings(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     """A file's settings, merged with those of the file that it extends, whose path is relative to its own."""
     if path.resolve() in extending:
         raise DeepDoseError(f"{path}: extends itself")
@@ -158,14 +180,15 @@ def _read(path: Path, extending: Sequence[Path] = ()) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DeepDoseError(f"{path}: not a YAML mapping")
     base = content.pop("extends", None)
-    return _merged(_read(path.parent / str(base), (*extending, path.resolve())), content) if base else content
+    return merged(read_settings(path.parent / str(base), (*extending, path.resolve())), content) if base else content
 
 
-def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with changes: mappings are merged, null takes away."""
     result = {key: value for key, value in base.items() if changes.get(key, value) is not None}
     for key, value in changes.items():
         if isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = _merged(result[key], value)
+            result[key] = merged(result[key], value)
         elif value is not None:
             result[key] = value
     return result
@@ -184,7 +207,7 @@ def _override(content: dict, override: str) -> None:
     content[last] = value
 
 
-def _build(cls: type, values: Any, prefix: str = "") -> Any:
+def build_settings(cls: type, values: Any, prefix: str = "") -> Any:
     """The settings of a class; the names of nested ones begin with a `prefix`."""
     if not isinstance(values, Mapping):
         raise DeepDoseError(f"expected settings of {cls.__name__}, found {values!r}")

@@ -25,7 +25,6 @@ from DeepDosePredictLib.io.openkbp import read_openkbp
 from DeepDosePredictLib.model.contract import ChannelSpec
 from DeepDosePredictLib.model.model_file import load_planner, planner_hash
 from DeepDosePredictLib.patient.case import Case, dose_box
-from DeepDosePredictLib.patient.grid import Box
 from DeepDosePredictLib.patient.roi_mask import RoiMask, decode, to_tensor
 from DeepDosePredictLib.patient.rois import DOSE_MASK, PTVS, ROIS
 from DeepDosePredictLib.planner.delivery import plan_dose
@@ -40,6 +39,8 @@ VOLUMES = ("ct", "bits", "dose", "plan_dose")
 AIR_HU = -1000
 MASK_MARGINS_MM = 70.0
 """Up to where OpenKBP's dose masks reach beyond the targets."""
+Cohorts = str | Path | Sequence[str]
+"""A folder of patients, or several."""
 Batch = dict[str, Tensor]
 """`index` (B,) and, by the names of `Sample`, its volumes (B, k, j, i), `outside` (B, ROIs) and `spacing` (B, 3)."""
 
@@ -77,11 +78,12 @@ class Plans:
         weights = f"-{planner_hash(self.planner)}" if angles and self.file else ""
         return f"v{CACHE_VERSION}{angles}{weights}"
 
-    def dose(self, case: Case, box: Box) -> np.ndarray:
-        """The plan's dose inside a box, zero where there is no plan."""
+    def sample(self, case: Case) -> Sample:
+        """The case, cropped, with its plan."""
         if not self.gantry_angles:
-            return np.zeros(case.ct[box].shape, np.float32)
-        return plan_dose(self.planner, PlanningCase.of(case, box), self.gantry_angles)
+            return Sample.from_case(case)
+        planning_case = PlanningCase.of(case, dose_box(case.dose_mask))
+        return Sample.from_case(case, plan_dose(self.planner, planning_case, self.gantry_angles))
 
 
 NO_PLANS = Plans()
@@ -110,13 +112,15 @@ class Sample:
     plan_dose: Tensor
 
     @classmethod
-    def from_case(cls, case: Case, plans: Plans = NO_PLANS) -> Sample:
+    def from_case(cls, case: Case, plan_dose: np.ndarray | None = None) -> Sample:
+        """A case with a reference dose, cropped; `plan_dose` is the plan inside the box, 0 where there is none."""
         if case.dose is None:
             raise DeepDoseError(f"{case.name}: no reference dose to train on")
         box = dose_box(case.dose_mask)
         masks = {roi: case.rois[roi] if roi in case.rois else np.zeros(case.shape, bool) for roi in ROIS}
         masks[DOSE_MASK] = case.dose_mask
         outside = [int(mask.sum() - mask[box].sum()) for mask in masks.values()]
+        plan = torch.zeros(case.ct[box].shape) if plan_dose is None else torch.from_numpy(plan_dose)
         return cls(
             case.name,
             torch.from_numpy(np.ascontiguousarray(case.ct[box])),
@@ -124,7 +128,7 @@ class Sample:
             torch.from_numpy(np.ascontiguousarray(case.dose[box])),
             torch.tensor(outside),
             torch.tensor(case.spacing, dtype=torch.float64),
-            torch.from_numpy(plans.dose(case, box)).half(),
+            plan.half(),
         )
 
     def save(self, path: Path) -> None:
@@ -145,16 +149,21 @@ def channel_spec(config: TrainingConfig) -> ChannelSpec:
     )
 
 
-def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans] = (NO_PLANS,)) -> list[Sample]:
-    """Read all OpenKBP patients of a folder, from the cache where they are in it; new ones are added to the cache.
+def cache_patients(
+    cohorts: Cohorts, cache: str | Path, plans: Sequence[Plans] = (NO_PLANS,), limit: int = 0
+) -> list[Sample]:
+    """Read OpenKBP patients, from the cache where they are in it; new ones are added to the cache.
 
-    A folder that `import_dicom.py` wrote is such a cache itself: its samples are read as they are.
+    A folder that `train.py import` wrote is such a cache itself: its samples are read as they are.
 
     Args:
         plans: taken in turn for one patient after the other.
+        limit: see `patient_folders`.
     """
+    if not isinstance(cohorts, str | Path):
+        return _cached(patient_folders(cohorts, limit), Path(cache), plans)
     kind = plans[0].kind
-    folder, cache = Path(folder), Path(cache)
+    folder = Path(cohorts)
     if len(plans) > 1 and any(folder.glob("v*/*.safetensors")):
         raise DeepDoseError(
             f"{folder}: imported with the plans of one planner; held_out_planners take folders of OpenKBP patients only"
@@ -166,16 +175,28 @@ def cache_patients(folder: str | Path, cache: str | Path, plans: Sequence[Plans]
             f"{folder}: imported for other beams, with another planner or by another version; import it"
             f" again for {kind}"
         )
-    patients = sorted(p for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    if not patients:
-        raise DeepDoseError(f"{folder}: no patient folders here")
+    return _cached(patient_folders(folder, limit), Path(cache), plans)
+
+
+def _cached(patients: Sequence[Path], cache: Path, plans: Sequence[Plans]) -> list[Sample]:
     samples = []
-    for patient, plan in zip(progress_bar(patients, desc=f"Loading {folder.name}", leave=False), cycle(plans)):
-        path = cache / plan.kind / folder.name / f"{patient.name}.safetensors"
+    for patient, plan in zip(progress_bar(patients, desc="Loading patients", leave=False), cycle(plans)):
+        path = cache / plan.kind / patient.parent.name / f"{patient.name}.safetensors"
         if not path.exists():
-            Sample.from_case(read_openkbp(patient), plan).save(path)
+            plan.sample(read_openkbp(patient)).save(path)
         samples.append(Sample.load(path))
     return samples
+
+
+def patient_folders(cohorts: Cohorts, limit: int = 0) -> list[Path]:
+    """Of OpenKBP patients, in a fixed order, of each cohort the first `limit` or all; DeepDoseError where are none."""
+    found = []
+    for cohort in map(Path, [cohorts] if isinstance(cohorts, str | Path) else cohorts):
+        patients = sorted(p for p in cohort.iterdir() if p.is_dir()) if cohort.is_dir() else []
+        if not patients:
+            raise DeepDoseError(f"{cohort}: no patient folders here")
+        found += patients[: limit or None]
+    return found
 
 
 def collate(items: Sequence[tuple[int, Sample]]) -> Batch:
@@ -242,17 +263,16 @@ Item = TypeVar("Item")
 
 
 class Patients(Dataset[tuple[int, Item]], Generic[Item]):
-    """Patients by index; an item is (index, patient), changed by `augment(index, patient)` where one is given."""
+    """Patients by index; an item is (index, patient)."""
 
-    def __init__(self, patients: Sequence[Item], augment: Callable[[int, Item], Item] | None = None):
-        self.patients, self.augment = list(patients), augment
+    def __init__(self, patients: Sequence[Item]):
+        self.patients = list(patients)
 
     def __len__(self) -> int:
         return len(self.patients)
 
     def __getitem__(self, index: int) -> tuple[int, Item]:
-        patient = self.patients[index]
-        return index, self.augment(index, patient) if self.augment else patient
+        return index, self.patients[index]
 
 
 class ShardSampler(Sampler[int]):
@@ -280,30 +300,22 @@ class ShardSampler(Sampler[int]):
 
 
 class PatientData(lightning.LightningDataModule, Generic[Item]):
-    """Training and validation patients, kept in memory.
+    """Training and validation patients, samples or whatever else the module takes, kept in memory.
 
     Args:
-        train: samples, or whatever else the module trains on.
-        augment: changes a training patient, by index, patient and epoch.
-        batch: makes a batch of (index, training patient).
+        batch: makes a batch of (index, patient).
     """
 
     def __init__(
         self,
         train: Sequence[Item],
-        validation: Sequence[Sample],
+        validation: Sequence[Any],
         config: TrainingConfig,
-        augment: Callable[[int, Item, int], Item] | None = None,
         batch: Callable[[Any], Any] | None = None,
     ):
         super().__init__()
-        self.train = Patients(train, self._augment if augment else None)
-        self.validation = Patients(validation)
-        self.config, self.augment, self.batch = config, augment, batch or collate
-
-    def _augment(self, index: int, patient: Item) -> Item:
-        assert self.augment and self.trainer
-        return self.augment(index, patient, self.trainer.current_epoch)
+        self.train, self.validation = Patients(train), Patients(validation)
+        self.config, self.batch = config, batch or collate
 
     def _sampler(self, patients: Patients, *, shuffle: bool) -> ShardSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -315,4 +327,4 @@ class PatientData(lightning.LightningDataModule, Generic[Item]):
 
     def val_dataloader(self) -> DataLoader:
         sampler = self._sampler(self.validation, shuffle=False)
-        return DataLoader(self.validation, 1, sampler=sampler, collate_fn=collate)
+        return DataLoader(self.validation, 1, sampler=sampler, collate_fn=self.batch)

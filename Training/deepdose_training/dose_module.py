@@ -10,9 +10,9 @@ from torch import Tensor
 
 from DeepDosePredictLib.dvh.metrics import PatientScore, metric_differences, openkbp_metrics
 from DeepDosePredictLib.errors import DeepDoseError
+from DeepDosePredictLib.model.architectures import make_network
 from DeepDosePredictLib.model.channels import ChannelInputs, build_channels
-from DeepDosePredictLib.model.contract import NetworkConfig
-from DeepDosePredictLib.model.network import DeepDoseNet
+from DeepDosePredictLib.model.contract import ARCHITECTURES, CellNetConfig, ChannelSpec, NetworkConfig
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS, mirrored_name
 
@@ -25,17 +25,13 @@ MIRRORED_BITS = [(r, ROIS.index(mirrored_name(roi))) for r, roi in enumerate(ROI
 
 
 class DoseModule(lightning.LightningModule):
-    """Trains DeepDoseNet by a `TrainingConfig`."""
+    """Trains a network on whole patients at full resolution by a `TrainingConfig`."""
 
     def __init__(self, config: TrainingConfig):
         super().__init__()
         self.config = config
         self.spec = channel_spec(config)
-        try:
-            network = NetworkConfig(**{**config.network, "in_channels": len(self.spec.names)})
-        except (TypeError, ValueError) as error:
-            raise DeepDoseError(f"{config.name}: no such network: {error}") from error
-        self.network = DeepDoseNet(network)
+        self.network = make_network(network_config(config, self.spec))
         self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.loss = DoseLoss(config.loss)
         self._scores: list[Tensor] = []
@@ -66,6 +62,10 @@ class DoseModule(lightning.LightningModule):
         if head_foot.any():
             volumes = {key: torch.where(_per_case(head_foot), v.flip(-3), v) for key, v in volumes.items()}
         return batch | volumes | {"outside": outside}
+
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
+        # Dropout as in a run that never stopped.
+        torch.manual_seed(int(np.random.default_rng([self.config.seed, self.current_epoch, batch_idx]).integers(2**62)))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         if self.config.derived_mask:
@@ -152,6 +152,19 @@ class DoseModule(lightning.LightningModule):
         steps = int(self.trainer.estimated_stepping_batches)
         scheduler = learning_rate_schedule(self.config.schedule, optimizer, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+def network_config(config: TrainingConfig, spec: ChannelSpec) -> NetworkConfig | CellNetConfig:
+    """Of the configuration's architecture; what follows from the channels is filled in."""
+    channels = {"in_channels": len(spec.names)}
+    if config.architecture == "CellNet":
+        if "plan_dose" not in spec.names:
+            raise DeepDoseError(f"{config.name}: a CellNet needs the channel plan_dose, whose detail it takes")
+        channels["detail_channel"] = spec.names.index("plan_dose")
+    try:
+        return ARCHITECTURES[config.architecture](**{**config.network, **channels})
+    except (TypeError, ValueError) as error:
+        raise DeepDoseError(f"{config.name}: no such network: {error}") from error
 
 
 def learning_rate_schedule(

@@ -44,7 +44,7 @@ def export_checkpoint(checkpoint: Path, config: TrainingConfig, output: Path, re
         single_pass=release.single_pass,
         deliverable_share=release.deliverable_share,
         plan_dose_share=release.plan_dose_share,
-        training_data=config.data.description or f"patients in {Path(config.data.train).name}",
+        training_data=config.data.description or f"patients in {config.data.cohorts}",
         recipe=f"{content['epoch'] + 1} of {config.epochs} epochs, {content['global_step']} steps;"
         f" loss {dict(config.loss)}; {config.optimizer.name}, {config.schedule.name}; EMA {config.ema};"
         f" mirroring {config.mirror}; seed {config.seed}",

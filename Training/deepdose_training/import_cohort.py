@@ -16,7 +16,7 @@ from DeepDosePredictLib.io.atomic import write_table
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.rois import OARS, PTVS
 
-from .dataset import NO_PLANS, Plans, Sample
+from .dataset import NO_PLANS, Plans
 
 REPORT = "report.csv"
 Roles = Mapping[str, str | Sequence[str]]
@@ -60,7 +60,7 @@ def _import(source: CaseSource, path: Path, highest: float, plans: Plans, roles:
     case = source.read(roles)
     path.unlink(missing_ok=True)  # an earlier sample must not outlive a patient that is left out now
     dose = trainable_dose(case, highest)
-    Sample.from_case(replace(case, dose=dose * case.dose_mask), plans).save(path)  # nothing else can be predicted
+    plans.sample(replace(case, dose=dose * case.dose_mask)).save(path)  # nothing else can be predicted
     missing = [roi for roi in (*PTVS, *OARS) if roi not in case.rois.present()]
     notes = [*case.notes, *([f"not contoured: {', '.join(missing)}"] if missing else [])]
     return Row(source.name, "kept", "", "; ".join(notes))

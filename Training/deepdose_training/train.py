@@ -20,10 +20,10 @@ from DeepDosePredictLib.device import cpu_has_bf16, keep_freed_memory
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.model_file import load_model
 
-from .augment import random_stretch
-from .coarse import CoarseModule
+from .cell_module import CellModule
+from .cells import cache_cell_patients
 from .configuration import TrainingConfig
-from .dataset import PatientData, Plans, cache_patients
+from .dataset import PatientData, Plans, cache_patients, patient_folders
 from .dose_module import DoseModule
 from .export import export_checkpoint
 
@@ -101,15 +101,9 @@ def train(
         raise DeepDoseError(f"{run}: there is a run here already; continue it with --resume or give another --run")
     keep_freed_memory()
     lightning.seed_everything(config.seed, verbose=False)
-    module = (CoarseModule if config.coarse else DoseModule)(config)  # first: mistakes show before patients are read
-    cache = Path(config.data.cache)
-    patients = cache_patients(config.data.train, cache, Plans.of_training_patients(config))
-    validation = cache_patients(config.data.validation, cache, [Plans.of(config)])
-    data: PatientData
-    if isinstance(module, CoarseModule):
-        data = PatientData(module.averaged(patients), validation, config, batch=list)
-    else:
-        data = PatientData(patients, validation, config, augment=random_stretch(config))
+    # First: mistakes show before patients are read.
+    module = (CellModule if config.architecture == "CellNet" else DoseModule)(config)
+    data = _data(module, config)
     trainer = make_trainer(config, run, **settings)
     if trainer.is_global_zero:
         run.mkdir(parents=True, exist_ok=True)
@@ -122,6 +116,22 @@ def train(
     if not (trainer.is_global_zero and isinstance(best, ModelCheckpoint) and best.best_model_path):
         return None
     return export_checkpoint(Path(best.best_model_path), config, run / f"{config.name}.safetensors")
+
+
+def _data(module: DoseModule, config: TrainingConfig) -> PatientData:
+    """Patients; those of training have plans of planners that have not seen them where there are such."""
+    train, validation, cache = config.data.train, config.data.validation, Path(config.data.cache)
+    held_out, usual, limit = Plans.of_training_patients(config), [Plans.of(config)], config.data.limit
+    if isinstance(module, CellModule):
+        folders = patient_folders(train, limit), patient_folders(validation, limit)
+        learnt_from, others = (
+            cache_cell_patients(patients, plans, cache, module.spec, module.cell)
+            for patients, plans in zip(folders, (held_out, usual), strict=True)
+        )
+        return PatientData(learnt_from, others, config, batch=list)
+    return PatientData(
+        cache_patients(train, cache, held_out, limit), cache_patients(validation, cache, usual, limit), config
+    )
 
 
 def start_from(module: DoseModule, path: Path) -> None:

@@ -193,7 +193,13 @@ class PlannerModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
-def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **settings: Any) -> Path:
+def train_planner(
+    config: TrainingConfig,
+    output: Path,
+    how: PlannerTraining,
+    callbacks: Sequence[lightning.Callback] = (),
+    **settings: Any,
+) -> Path:
     """Train a planner and write it as it is after the last epoch; returns `output`.
 
     Of the configuration, data, prescription, seed and gantry angles are used. Training and validation errors go to a
@@ -214,10 +220,10 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
             module.p = how.dropout
     planner.eval().requires_grad_(False)
     cache = Path(config.data.cache)
-    training = cache_patients(config.data.train, cache)
+    training = cache_patients(config.data.train, cache, limit=config.data.limit)
     loaders = (
         _loader(how.without.rest(training) if how.without else training, planner, config, how),
-        _loader(cache_patients(config.data.validation, cache), planner, config),
+        _loader(cache_patients(config.data.validation, cache, limit=config.data.limit), planner, config),
     )
     logs = output.parent / f"{output.stem}-log"
     checkpoint = ModelCheckpoint(logs, "last", save_on_train_epoch_end=True, enable_version_counter=False)
@@ -227,7 +233,7 @@ def train_planner(config: TrainingConfig, output: Path, how: PlannerTraining, **
         check_val_every_n_epoch=min(VALIDATE_EVERY, how.epochs),
         accumulate_grad_batches=BATCH,
         gradient_clip_val=1.0,
-        callbacks=[checkpoint],
+        callbacks=[checkpoint, *callbacks],
         use_distributed_sampler=False,
         num_sanity_val_steps=0,
         log_every_n_steps=10,

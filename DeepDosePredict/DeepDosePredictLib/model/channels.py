@@ -6,7 +6,7 @@ Their names and what they mean are in `contract`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class ChannelInputs:
         dose_mask: (B, K, J, I) bool.
         spacing: (B, 3) k, j, i in mm; for the channels of that name.
         plan_dose: (B, K, J, I) in units of the highest prescription; for the channel of that name.
+        features: {name: (B, K, J, I)}, for the channels of features.
     """
 
     ct: Tensor
@@ -52,6 +53,7 @@ class ChannelInputs:
     dose_mask: Tensor
     spacing: Tensor | None = None
     plan_dose: Tensor | None = None
+    features: Mapping[str, Tensor] = field(default_factory=dict)
 
     def inside(self, roi: str) -> Tensor:
         """(B, K, J, I) 1 inside a structure."""
@@ -59,14 +61,18 @@ class ChannelInputs:
 
     def plain(self, name: str, spec: ChannelSpec) -> Tensor:
         """A channel that is no structure, (B, K, J, I) or what broadcasts to it; ModelError where it is not given."""
-        if name == "ct":
-            return self.ct.float().clamp(*spec.hu_window) / 1000
+        if name in ("ct", "density"):
+            khu = self.ct.float().clamp(*spec.hu_window) / 1000
+            return khu if name == "ct" else (khu + 1).clamp(min=0)
         if name == "dose_mask":
             return self.dose_mask
         if name == "plan_dose" and self.plan_dose is not None:
             return self.plan_dose
         if name.startswith("spacing/") and self.spacing is not None:
             return (self.spacing[:, "kji".index(name[-1])] / SPACING_UNIT_MM)[:, None, None, None]
+        feature = name.removeprefix("feature/")
+        if feature in self.features:
+            return self.features[feature]
         raise ModelError(f"the input channel {name} is not given")
 
 
@@ -83,7 +89,7 @@ def build_channels(inputs: ChannelInputs, spec: ChannelSpec, slots: Mapping[str,
     channels = torch.zeros((ct.shape[0], len(spec.names), *ct.shape[1:]), device=ct.device)
     for c, name in enumerate(spec.names):
         kind, _, roi = name.partition("/")
-        if name in PLAIN_CHANNELS:
+        if name in PLAIN_CHANNELS or kind == "feature":
             channels[:, c] = inputs.plain(name, spec)
         elif kind == "ptv" and slots:
             unit = max(map(target_prescription, slots))

@@ -3,10 +3,12 @@
 Input channels, by their names:
 
     ct            CT in kHU: HU clipped to the model's window, divided by 1000
+    density       the same counted from air, which is 0
     dose_mask     1 where dose can be
     roi/NAME      1 inside the structure
     ptv/NAME      inside the PTV, its prescription in units of the highest prescription (PTV56 -> 0.8 for 70 Gy)
     plan_dose     dose that the model's planner plans for the model's gantry angles, see `planner`
+    feature/NAME  what planners are told of a voxel, see `planner.features`
     spacing/k     distance of the slices in units of 4 mm, everywhere the same; spacing/i: size of the pixels
 """
 
@@ -21,13 +23,14 @@ from pathlib import Path
 from ..errors import DeepDoseError, ModelError
 from ..geometry.trained_grid import TrainedGrid
 from ..patient.rois import OARS, PTVS, is_target, mirrored_name, prescription, target_prescription
+from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import MAX_BEAMS
 
-FORMAT, ARCHITECTURE = "deepdose-2", "DeepDoseNet"
+FORMAT = "deepdose-2"
 MAX_HEADER_BYTES = 10**8
 MAX_CHANNELS, MAX_PRESCRIPTION = 64, 1000.0
 DEFAULT_CHANNELS = ("ct", *(f"roi/{oar}" for oar in OARS), *(f"ptv/{ptv}" for ptv in PTVS), "dose_mask")
-PLAIN_CHANNELS = ("ct", "dose_mask", "plan_dose", "spacing/k", "spacing/i")
+PLAIN_CHANNELS = ("ct", "density", "dose_mask", "plan_dose", "spacing/k", "spacing/i")
 """Those that are no structure."""
 NORMS = ("batch", "group")
 
@@ -53,21 +56,23 @@ class ChannelSpec:
         object.__setattr__(self, "hu_window", tuple(float(x) for x in self.hu_window))
         for name in self.names:
             kind, _, roi = name.partition("/")
-            known = name in PLAIN_CHANNELS or (kind == "roi" and roi) or (kind == "ptv" and prescription(roi))
-            if not known:
+            named = {"roi": bool(roi), "ptv": prescription(roi) is not None, "feature": roi in (*FEATURES, *PLACES)}
+            if name not in PLAIN_CHANNELS and not named.get(kind, False):
                 raise ModelError(
-                    f"unknown input channel {name!r}; known are {', '.join(PLAIN_CHANNELS)}, roi/NAME, ptv/PTVxx"
+                    f"unknown input channel {name!r}; known are {', '.join(PLAIN_CHANNELS)}, roi/NAME, ptv/PTVxx,"
+                    " feature/NAME"
                 )
         if len(set(self.names)) != len(self.names) or not 0 < len(self.names) <= MAX_CHANNELS:
             raise ModelError(f"a model needs 1 to {MAX_CHANNELS} distinct input channels, not {list(self.names)[:99]}")
         object.__setattr__(self, "gantry_angles", tuple(float(angle) for angle in self.gantry_angles))
         if (
-            ("plan_dose" in self.names) != bool(self.gantry_angles)
+            any(name == "plan_dose" or name.startswith("feature/") for name in self.names) != bool(self.gantry_angles)
             or len(self.gantry_angles) > MAX_BEAMS
             or not all(abs(angle) <= 360 for angle in self.gantry_angles)
         ):
             raise ModelError(
-                f"the channel plan_dose goes with gantry angles from -360 to 360, not {list(self.gantry_angles)}"
+                "the channels plan_dose and feature/NAME go with gantry angles from -360 to 360, not"
+                f" {list(self.gantry_angles)}"
             )
         low, high = self.hu_window
         if not (0 < self.prescription < MAX_PRESCRIPTION and -math.inf < low < high < math.inf):
@@ -151,6 +156,60 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True)
+class CellNetConfig:
+    """A U-Net on cells, see `cell_network`.
+
+    Attributes:
+        in_channels: number of input channels.
+        detail_channel: input channel, in units of the output, from which the dose differs by what the network says, and
+            whose detail it gets.
+        cell: voxels of a cell along every axis.
+        widths: feature channels of the levels, from the finest on; each level is half as fine as the one before.
+        encoder_blocks: residual blocks of every level before it is made coarser, without the coarsest.
+        decoder_blocks: and after the coarser level's features came back.
+        dilations: one block of the coarsest level for each; in plane.
+        dropout: share of channels that are dropped in the coarsest level's blocks.
+    """
+
+    in_channels: int
+    detail_channel: int
+    cell: int = 2
+    widths: tuple[int, ...] = (16, 96, 192)
+    encoder_blocks: tuple[int, ...] = (0, 2)
+    decoder_blocks: tuple[int, ...] = (1, 2)
+    dilations: tuple[int, ...] = (1, 2, 4, 1)
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        lists = ("widths", "encoder_blocks", "decoder_blocks", "dilations")
+        for name in lists:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        levels = len(self.widths)
+        if not (2 <= levels <= 5 and len(self.encoder_blocks) == len(self.decoder_blocks) == levels - 1):
+            raise ValueError(f"CellNet needs 2 to 5 widths and numbers of blocks for all but the coarsest: {self}")
+        counts = (self.in_channels, *self.widths, *self.dilations)
+        if not all(isinstance(n, int) and 1 <= n <= 512 for n in counts) or not 1 <= len(self.dilations) <= 16:
+            raise ValueError(f"CellNet's channels, widths and dilations must be whole numbers from 1 to 512: {self}")
+        if not all(isinstance(n, int) and 0 <= n <= 16 for n in (*self.encoder_blocks, *self.decoder_blocks)):
+            raise ValueError(f"CellNet's numbers of blocks must be whole numbers up to 16: {self}")
+        if self.cell not in (1, 2, 4) or not 0 <= self.dropout < 1:
+            raise ValueError(f"CellNet's cells have 1, 2 or 4 voxels, its dropout is below 1: {self}")
+        if not (isinstance(self.detail_channel, int) and 0 <= self.detail_channel < self.in_channels):
+            raise ValueError(f"detail_channel must be one of the {self.in_channels} input channels: {self}")
+
+    @property
+    def stride(self) -> int:
+        """Numbers of cells that the network computes with are multiples of this."""
+        return 2 ** (len(self.widths) - 1)
+
+
+ARCHITECTURES: dict[str, type[NetworkConfig] | type[CellNetConfig]] = {
+    "DeepDoseNet": NetworkConfig,
+    "CellNet": CellNetConfig,
+}
+
+
+@dataclass(frozen=True)
 class Contract:
     """What a model expects and promises.
 
@@ -171,7 +230,7 @@ class Contract:
     name: str
     version: str
     channels: ChannelSpec
-    network: NetworkConfig
+    network: NetworkConfig | CellNetConfig
     grid: TrainedGrid = field(default_factory=TrainedGrid)
     single_pass: bool = True
     deliverable_share: float = 0.0
@@ -179,6 +238,10 @@ class Contract:
     training_data: str = ""
     recipe: str = ""
     validation: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def architecture(self) -> str:
+        return next(name for name, kind in ARCHITECTURES.items() if isinstance(self.network, kind))
 
     def doubts(self, targets: Collection[str], structures: Collection[str]) -> list[str]:
         """What the model was not trained on, in words; of a case's targets and all of its structures."""
@@ -198,7 +261,7 @@ class Contract:
         return highest == self.channels.prescription and set(targets) <= set(self.channels.levels())
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self) | {"architecture": ARCHITECTURE})
+        return json.dumps(asdict(self) | {"architecture": self.architecture})
 
     @classmethod
     def from_json(cls, text: str) -> Contract:
@@ -215,9 +278,11 @@ class Contract:
         shares = [content.get(key, 0.0) for key in ("deliverable_share", "plan_dose_share")]
         if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares) or sum(shares) > 1:
             raise ValueError(f"the shares of deliverable doses must be from 0 to 1, together, too, not {shares}")
-        if content.pop("architecture") != ARCHITECTURE:
-            raise ValueError("unknown architecture")
-        spec, network = ChannelSpec(**content.pop("channels")), NetworkConfig(**content.pop("network"))
+        architecture = content.pop("architecture")
+        if architecture not in ARCHITECTURES:
+            raise ValueError(f"unknown architecture {architecture!r}")
+        spec = ChannelSpec(**content.pop("channels"))
+        network = ARCHITECTURES[architecture](**content.pop("network"))
         if network.in_channels != len(spec.names):
             raise ValueError(f"{len(spec.names)} channels for a network with {network.in_channels}")
         if any(shares) and not spec.gantry_angles:

@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from ..errors import ModelError
 from ..planner.planner import Planner
+from .architectures import DoseNetwork, make_network
 from .contract import FORMAT, Contract, contract_of
-from .network import DeepDoseNet
 
 PLANNER_FORMAT = "deepdose-planner-2"
 PLANNER = "planner."
@@ -36,7 +36,7 @@ class Model:
         sha256: hash of the file, for provenance.
     """
 
-    network: DeepDoseNet
+    network: DoseNetwork
     contract: Contract
     path: Path
     sha256: str
@@ -47,7 +47,7 @@ class Model:
         return f"{self.contract.name} {self.contract.version}"
 
 
-def save_model(path: str | Path, network: DeepDoseNet, contract: Contract, planner: Planner | None = None) -> None:
+def save_model(path: str | Path, network: DoseNetwork, contract: Contract, planner: Planner | None = None) -> None:
     """Write a network's weights, and its planner's, in half precision with its contract."""
     weights = network.state_dict() | _planner_weights(planner)
     _save(Path(path), weights, {"format": FORMAT, "contract": contract.to_json()})
@@ -92,7 +92,7 @@ def load_model(path: str | Path) -> Model:
     with _open(path) as file:
         contract = contract_of(path, file.metadata() or {})
         with torch.device("meta"):  # the file's own sizes are not trusted with memory before they are compared
-            network = DeepDoseNet(contract.network)
+            network = make_network(contract.network)
         plans = bool(contract.channels.gantry_angles)
         names = {name for name in file.keys() if not (plans and name.startswith(PLANNER))}
         _fill(path, file, network, names)

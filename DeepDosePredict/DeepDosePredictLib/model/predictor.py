@@ -19,6 +19,7 @@ from ..patient.case import Case, dose_box
 from ..patient.grid import Box
 from ..patient.roi_mask import to_tensor
 from ..planner.delivery import Delivery
+from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import same_angles
 from ..planner.planning_case import PlanningCase
 from .channels import ChannelInputs, build_channels, target_slots
@@ -164,10 +165,12 @@ class Predictor:
         slots = target_slots(case.targets(), spec)
         delivery = self.delivery(case, box)
         plan_dose = torch.zeros_like(ct, dtype=torch.float32)
+        told = dict.fromkeys((*FEATURES, *PLACES), plan_dose)
         if delivery:
-            plan_dose[0] = torch.from_numpy(delivery.plan_dose)
+            plan_dose = torch.from_numpy(delivery.plan_dose)[None].to(self.device)
+            told = {name: volume[None].to(self.device) for name, volume in delivery.features.items()}
         spacing = torch.tensor([case.spacing], dtype=torch.float32, device=self.device)
-        inputs = ChannelInputs(ct, bits, case.rois.names, mask, spacing, plan_dose)
+        inputs = ChannelInputs(ct, bits, case.rois.names, mask, spacing, plan_dose, told)
         channels = build_channels(inputs, spec, slots)
         output = self._network(channels)
         if not self.single_pass:
