@@ -1,8 +1,9 @@
 """Pictures of the panel, on the sample patient: python Testing/screenshots.py FOLDER
 
-Writes panel.png (400 pixels wide, as the module panel is at first), panel-dark.png, panel-empty.png and window.png (the
-panel beside slices and DVH). The windows are Qt's own with the stand-ins of the tests; the slices are blended by
-Slicer's slice logic, the curves drawn by VTK's charts as its plot view does.
+Writes panel-empty.png, panel.png (400 pixels wide, as the module panel is at first) and window.png (the panel beside
+slices and DVH); of fifty structures with long names questions.png, clinical.png and clinical-dvh.png with all curves;
+three of these in Slicer's dark style, too. The windows are Qt's own with the stand-ins of the tests; the slices are
+blended by Slicer's slice logic, the curves drawn by VTK's charts as its plot view does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from plot_view import PlotView
 from qt_standins import SlicerSession, complaints
 from qt_standins.pythonqt import unwrap
 
+import slicer  # isort: skip
+from DeepDosePredictLib.mrml.charts import showStructure, structuresOf  # isort: skip
 from vtk.util.numpy_support import vtk_to_numpy  # isort: skip
 
 WINDOW = (1280, 800)
@@ -34,6 +37,7 @@ def main(folder: Path) -> None:
     session = SlicerSession(scene)
     panel = session.open()
     session.grab(folder / "panel-empty.png")
+    _in_the_dark(session, folder / "panel-empty-dark.png")
     panel.ui.sampleButton.click()
     session.wait()
     panel.ui.predictButton.click()
@@ -41,13 +45,51 @@ def main(folder: Path) -> None:
     session.wait()
     session.grab(folder / "panel.png")
     _window(session, folder / "window.png")
-    QtWidgets.QApplication.setPalette(_dark())
-    session.wait(100)
-    panel.results._metrics._fill()  # colours are chosen for the background
-    session.grab(folder / "panel-dark.png")
+    _in_the_dark(session, folder / "panel-dark.png")
+    _make_clinical(panel.ui.segmentationSelector.currentNode())
+    session.wait()
+    session.grab(folder / "questions.png")
+    for row in range(panel.ui.structureTable.rowCount):
+        combo = panel.ui.structureTable.cellWidget(row, 2)
+        if combo.currentText.startswith("Confirm"):
+            combo.setCurrentIndex(1)
+            combo.activated.emit(1)
+    panel.ui.predictButton.click()
+    session.wait()
+    session.grab(folder / "clinical.png")
+    _in_the_dark(session, folder / "clinical-dark.png")
+    chart = panel.results.results.chartNode
+    for segment in structuresOf(chart):
+        showStructure(chart, segment, True)
+    _chart(chart, QtCore.QSize(440, 350)).save(str(folder / "clinical-dvh.png"))
     session.close()
     if complaints:
         sys.exit("\n".join(complaints))
+
+
+def _in_the_dark(session, path: Path) -> None:
+    light = QtWidgets.QApplication.palette()
+    QtWidgets.QApplication.setPalette(_dark())
+    session.wait(100)
+    session.module_widget.refresh()  # colours are chosen for the background
+    session.grab(path)
+    QtWidgets.QApplication.setPalette(light)
+    session.wait(100)
+    session.module_widget.refresh()
+
+
+def _make_clinical(segmentation) -> None:
+    """Long names, one that must be asked, and forty structures more."""
+    segments = segmentation.GetSegmentation()
+    segments.GetSegment("PTV63").SetName("PTV_Mid_elective lymph nodes left and right")
+    segments.GetSegment("Larynx").SetName("Larynx_SG")
+    like = segments.GetSegment("Brainstem")
+    for n in range(40):
+        segment = slicer.vtkSegment()
+        segment.DeepCopy(like)
+        segment.SetName(f"Submandibular gland left minus high-risk target volume {n}")
+        segment.SetColor(*np.random.default_rng(n).uniform(0.2, 1, 3))
+        segments.AddSegment(segment)
 
 
 def _window(session, path: Path) -> None:

@@ -125,8 +125,8 @@ def test_the_panel_works_in_a_window_of_its_own(session, scene):
 def test_ambiguous_structures_are_asked(session, scene):
     add_patient(scene, {"PTV_7000": "PTV_High", "Bone_Mandible": "Larynx_SG"})
     panel = session.open()
-    assert rows(panel)["PTV70"][0] == "PTV_High? Please confirm"
-    assert rows(panel)["Larynx"][0] == "Larynx_SG? Please confirm"
+    assert rows(panel)["PTV70"][0] == "Confirm: PTV_High"
+    assert rows(panel)["Larynx"][0] == "Confirm: Larynx_SG"
     assert panel.ui.reasonLabel.text == "Please confirm in the table of structures: PTV70, Larynx."
     choose(panel, "Larynx", "none")
     type_prescription(panel, "PTV70", "66")
@@ -135,7 +135,7 @@ def test_ambiguous_structures_are_asked(session, scene):
     assert panel.ui.predictButton.enabled
     assert "66" in panel.ui.warningsLabel.text
     panel.ui.rematchButton.click()
-    assert rows(panel)["PTV70"][0] == "PTV_High? Please confirm"
+    assert rows(panel)["PTV70"][0] == "Confirm: PTV_High"
 
 
 def test_the_reference_dose_suggests_the_prescription_that_a_name_leaves_open(session, scene):
@@ -143,9 +143,9 @@ def test_the_reference_dose_suggests_the_prescription_that_a_name_leaves_open(se
     slicer.util.arrayFromVolume(patient.dose)[:] = 58.8
     slicer.util.arrayFromVolumeModified(patient.dose)
     panel = session.open()
-    assert rows(panel)["PTV63"] == ("PTV_Mid? Please confirm", "63")
+    assert rows(panel)["PTV63"] == ("Confirm: PTV_Mid", "63")
     panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
-    assert rows(panel)["PTV60"] == ("PTV_Mid? Please confirm", "60") and "PTV63" not in rows(panel)
+    assert rows(panel)["PTV60"] == ("Confirm: PTV_Mid", "60") and "PTV63" not in rows(panel)
     assert "the reference dose suggests 60 Gy" in panel.ui.structureTable.item(1, 0).toolTip()
     choose(panel, "PTV60", "PTV_Mid")
     assert panel.structures.roles["PTV60"] == ("PTV_Mid",) and panel.ui.predictButton.enabled
@@ -236,7 +236,7 @@ def test_a_name_is_remembered_with_a_click(session, scene, site_file, question):
     assert str(site_file) in panel.ui.statusLabel.text and not panel.ui.rememberButton.enabled
     panel.ui.rematchButton.click()
     assert rows(panel)["Mandible"][0] == "Kiefer ganz"
-    assert rows(panel)["PTV63"][0] == "PTV_Mid? Please confirm", "prescriptions are not remembered"
+    assert rows(panel)["PTV63"][0] == "Confirm: PTV_Mid", "prescriptions are not remembered"
 
 
 def test_a_damaged_file_of_names_is_told(session, scene, patient, site_file):

@@ -98,6 +98,16 @@ def test_goals_are_seen_in_the_narrow_dock_whatever_the_names(panel, session, sc
     assert structures(tree)["PTV_7000"].isExpanded()
 
 
+def test_out_of_date_goals_have_no_colour(panel, session, tree):
+    assert structures(tree)["PTV_7000"].child(0).foreground(PREDICTED).color().name() in ("#007328", "#be0000")
+    structures(tree)["PTV_7000"].setExpanded(False)
+    panel.ui.singlePassCheckBox.click()
+    session.wait()
+    assert panel.ui.outOfDateFrame.visible
+    assert not structures(tree)["PTV_7000"].child(0).foreground(PREDICTED).style().value, "that of a disabled row"
+    assert not structures(tree)["PTV_7000"].isExpanded() and structures(tree)["PTV_6300"].isExpanded(), "as left"
+
+
 @pytest.mark.parametrize("background", ["#ffffff", "#232323"])
 def test_goals_can_be_read_in_light_and_dark(panel, background):
     """Contrast of 4.5 at least, as WCAG asks of text."""

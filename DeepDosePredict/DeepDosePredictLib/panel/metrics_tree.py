@@ -28,6 +28,7 @@ class MetricsTree:
         self._rows: list[dict] = []
         self._seen: Mapping[str, bool] = {}
         self._colors: Mapping[str, Color] = {}
+        self._shown: tuple = ()
         self._sorting: tuple[int, bool] | None = None
         self._on_select, self._on_check = on_select, on_check
         tree.setHeaderLabels([_("Structure"), _("Ref"), _("Pred"), _("Diff"), _("Goal")])
@@ -53,10 +54,13 @@ class MetricsTree:
             colors: {segment ID: colour}.
         """
         rows = [row for row in rows if row.get("segmentId")]
-        if (rows, seen, colors) == (self._rows, self._seen, self._colors):
-            return
         self._rows, self._seen, self._colors = rows, dict(seen), colors
-        self._fill()
+        if self._shown != self._state():
+            self._fill()
+
+    def _state(self) -> tuple:
+        """All that the look depends on."""
+        return self._rows, self._seen, self._colors, self.tree.enabled, self._is_dark()
 
     def copy(self) -> None:
         """Put the selected rows, or all, on the clipboard as a table."""
@@ -77,6 +81,8 @@ class MetricsTree:
         return items
 
     def _fill(self) -> None:
+        self._shown = self._state()
+        is_open = {item.data(NAME, SEGMENT): item.isExpanded() for item in self._items() if item.parent() is None}
         blocked = self.tree.blockSignals(True)
         self.tree.clear()
         has_reference = any(row["reference"] is not None for row in self._rows)
@@ -84,7 +90,8 @@ class MetricsTree:
             self.tree.setColumnHidden(column, not has_reference)
         for segment in dict.fromkeys(row["segmentId"] for row in self._rows):
             rows = [row for row in self._rows if row["segmentId"] == segment]
-            self._add_structure(segment, self._sorted(rows))
+            top = self._add_structure(segment, self._sorted(rows))
+            top.setExpanded(is_open.get(segment, any(row["goal"] for row in rows)))
         self.tree.blockSignals(blocked)
         row = self.tree.sizeHintForRow(0) if self._rows else 0
         self.tree.setMinimumHeight(self.tree.header().height + row * min(ROWS_SHOWN, len(self._items())) + 4)
@@ -97,7 +104,7 @@ class MetricsTree:
         known = [row for row in rows if row[key] is not None]
         return [*sorted(known, key=lambda row: row[key], reverse=descending), *(r for r in rows if r[key] is None)]
 
-    def _add_structure(self, segment: str, rows: list[dict]) -> None:
+    def _add_structure(self, segment: str, rows: list[dict]):
         top = qt.QTreeWidgetItem()
         top.setText(NAME, rows[0]["structure"])
         top.setToolTip(NAME, _("{name}: tick to see its curves in the DVH").format(name=rows[0]["structure"]))
@@ -117,7 +124,7 @@ class MetricsTree:
             self._fill_row(item, row)
             top.addChild(item)
         top.setFirstColumnSpanned(True)
-        top.setExpanded(any(row["goal"] for row in rows))
+        return top
 
     def _fill_row(self, item, row: dict) -> None:
         item.setText(NAME, row["metric"])
@@ -131,16 +138,18 @@ class MetricsTree:
                 met = row.get(f"{key}_meets_goal")
                 sign = "" if met is None else "✓ " if met else "✗ "
                 item.setText(column, f"{sign}{value:+.1f}" if column == DIFFERENCE else f"{sign}{value:.1f}")
-                if met is not None:
+                if met is not None and self.tree.enabled:
                     item.setForeground(column, qt.QBrush(self._color(met)))
         item.setText(GOAL, (row["goal"] or "").replace(">=", "≥").replace("<=", "≤"))
 
     def _color(self, met: bool):
         """Green or red that can be read on the background, light or dark."""
-        is_dark = self.tree.palette.color(qt.QPalette.Base).lightness() < 128
         if met:
-            return qt.QColor(110, 220, 130) if is_dark else qt.QColor(0, 115, 40)
-        return qt.QColor(255, 130, 120) if is_dark else qt.QColor(190, 0, 0)
+            return qt.QColor(110, 220, 130) if self._is_dark() else qt.QColor(0, 115, 40)
+        return qt.QColor(255, 130, 120) if self._is_dark() else qt.QColor(190, 0, 0)
+
+    def _is_dark(self) -> bool:
+        return self.tree.palette.color(qt.QPalette.Base).lightness() < 128
 
     # --- what the user does
 
@@ -162,4 +171,5 @@ class MetricsTree:
         if item.parent() is None:
             visible = item.checkState(NAME) == qt.Qt.Checked
             self._seen = {**self._seen, item.data(NAME, SEGMENT): visible}
+            self._shown = self._state()
             self._on_check(item.data(NAME, SEGMENT), visible)

@@ -76,6 +76,7 @@ class ResultsSection:
         method = comparison.provenanceOf(table).get("Method", "") if table is not None else ""
         ui.metricsTree.toolTip = f"{self._metrics_tip}\n{method}".strip()
         seen, colors = (charts.structuresOf(chart), charts.colorsOf(chart)) if chart is not None else ({}, {})
+        ui.metricsTree.enabled = not out_of_date
         self._metrics.show(rows, seen, colors)
         ui.differenceCheckBox.enabled = results.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
@@ -90,7 +91,6 @@ class ResultsSection:
             if out_of_date
             else _("Save the metrics with units, method and model as CSV")
         )
-        ui.metricsTree.enabled = not out_of_date
         self._scores.show(results.text(SCORES))
         ui.scoresLabel.enabled = not out_of_date
         self._account.show(results.text(ACCOUNT))

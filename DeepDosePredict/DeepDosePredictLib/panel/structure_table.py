@@ -143,12 +143,12 @@ class StructureTable:
         combo.scrollWheelEffect = ctk.ctkComboBox.NeverScroll  # scrolling the panel must not change a structure
         combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         combo.setMinimumContentsLength(6)
-        combo.setToolTip(tip)
         choices = self._choices(row)
         for text, _segments in choices:
             combo.addItem(text)
         current = [segments for _text, segments in choices]
         combo.setCurrentIndex(0 if row.state is State.CONFIRM else current.index(row.segments))
+        combo.setToolTip(f"{combo.currentText}\n{tip}")  # a long name does not fit the cell
 
         def activated(index):
             segments = choices[index][1]
@@ -174,7 +174,7 @@ class StructureTable:
 
     def _question(self, row: StructureRow) -> str:
         if len(row.candidates) == 1:
-            return _("{name}? Please confirm").format(name=self._names.get(row.candidates[0], ""))
+            return _("Confirm: {name}").format(name=self._names.get(row.candidates[0], ""))
         return _("Please choose")
 
     def _shown_state(self, row: StructureRow) -> State:
