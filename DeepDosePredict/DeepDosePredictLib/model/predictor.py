@@ -177,9 +177,12 @@ class Predictor:
             output = (output + self._network(channels[:, spec.mirrored()].flip(-1)).flip(-1)) / 2
         dose = (output[0].clamp(min=0) * mask[0]).cpu().numpy()
         if not np.isfinite(dose).all():
+            advice = "the model file is damaged: choose another model"
+            if self.device.type != "cpu":
+                advice = "try device 'cpu'"
             raise ModelError(
                 f"{case.name}: model {self.model.contract.name} gave values that are not finite on"
-                f" {self.device.type}; try device 'cpu'"
+                f" {self.device.type}; {advice}"
             )
         contract = self.model.contract
         if delivery and (contract.deliverable_share or contract.plan_dose_share):
