@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from matplotlib.image import imread
 
 from DeepDosePredictLib import report
 from DeepDosePredictLib.errors import CaseError
+from DeepDosePredictLib.patient.assignment import Assignment, ContourUse
 from DeepDosePredictLib.patient.case import Case
 from DeepDosePredictLib.patient.roi_mask import RoiMask
 from DeepDosePredictLib.patient.rois import ROIS
 from DeepDosePredictLib.report import page, planes
+from DeepDosePredictLib.report.account import draw_account
 
 SHAPE = (32, 48, 48)
 SPACING = (2.5, 4.0, 3.0)
@@ -74,14 +77,53 @@ def check_layout(figure: Figure) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("with_reference", [True, False])
-def test_png_has_the_promised_size(tmp_path: Path, with_reference: bool) -> None:
+def test_png_has_the_promised_width_and_the_account_below(tmp_path: Path, with_reference: bool) -> None:
     case = make_case(ORGANS | {"PTV70": TARGET})
     path = tmp_path / "new" / "report.png"
     report.write_report(path, case, make_dose(case), reference=make_dose(case) if with_reference else None, model="m")
     image = imread(path)
-    assert image.shape[:2] == (page.HEIGHT, page.WIDTH)
+    assert image.shape[1] == page.WIDTH and image.shape[0] > page.HEIGHT
     assert image[..., :3].std() > 0.1
     assert [file.name for file in path.parent.iterdir()] == ["report.png"]
+
+
+def account_of(n_used: int, n_left_out: int) -> Assignment:
+    """With names up to 60 characters, notes of all lengths, and doubts among both."""
+    used = [
+        ContourUse(f"PTV 70 {'long ' * (n % 12)}{n}", str(n), f"PTV{70 - n}", "RTPLAN dose reference without contour",
+                   "its prescription was taken from afar; " * (n % 7), n % 7 > 0)
+        for n in range(n_used)
+    ]  # fmt: skip
+    left_out = [
+        ContourUse(f"Contour {n}", f"x{n}", "", "", ("", "no input of the model", "may be a target")[n % 3], n % 3 == 2)
+        for n in range(n_left_out)
+    ]
+    return Assignment((*used, *left_out))
+
+
+@pytest.mark.parametrize(("n_used", "n_left_out"), [(1, 0), (8, 30), (40, 300), (0, 1)])
+def test_the_account_tells_of_every_contour_and_nothing_overlaps(n_used: int, n_left_out: int) -> None:
+    account = account_of(n_used, n_left_out)
+    pages = list(draw_account(account, ["Warning: one"]))
+    words = " ".join(word for figure, _ in pages for word in words_of(figure)).replace("\xa0", " ")
+    for figure, used in pages:
+        check_layout(figure)
+        assert min(text.get_window_extent().y0 for text in figure.texts) >= page.HEIGHT - used
+    assert all(use.contour in words for use in account.left_out) and "Warning: one" in words
+    numbers = [f"{use.role} ({use.prescription_gy:g} Gy)" for use in account.used]
+    assert all(number in words for number in numbers)
+    assert words.count("its prescription was taken from afar;") >= sum(n % 7 for n in range(n_used)) * 0.5
+    assert list(draw_account(Assignment())) == []
+
+
+@pytest.mark.slow
+def test_the_picture_grows_by_account_and_warnings_that_find_no_room(tmp_path: Path) -> None:
+    case = replace(make_case(), assignment=account_of(3, 5))
+    heights = []
+    for warnings in ([], [f"warning {n}" for n in range(5)], [f"warning {n}" for n in range(6)]):
+        report.write_report(tmp_path / "r.png", case, make_dose(case), reference=None, model="m", warnings=warnings)
+        heights.append(imread(tmp_path / "r.png").shape[0])
+    assert page.HEIGHT < heights[0] == heights[1] < heights[2]
 
 
 def test_failure_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +134,7 @@ def test_failure_leaves_the_old_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(FigureCanvasAgg, "print_png", fail)
+    monkeypatch.setattr(report, "imsave", fail)
     with pytest.raises(OSError, match="disk full"):
         report.write_report(path, case, make_dose(case), reference=None, model="m")
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1

@@ -6,7 +6,6 @@ Arrays are (K, J, I): K to Superior, J to Posterior, I to patient Left; doses ar
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +21,7 @@ from ..dvh.metrics import score_patient
 from ..errors import CaseError
 from ..io.atomic import atomic_path
 from ..patient.case import Case
+from .account import draw_account
 from .dvh import ROW_PX, draw_dvh, draw_table
 from .page import (
     ALARM,
@@ -35,7 +35,7 @@ from .page import (
     case_structures,
     metrics_of,
     shorten,
-    width,
+    wrapped,
 )
 from .planes import difference_row, dose_row, draw_planes
 
@@ -61,11 +61,19 @@ def write_report(
     model: str,
     warnings: Sequence[str] = (),
 ) -> Pictures:
-    """Write the page as a PNG of WIDTH x HEIGHT pixels and return its parts; arguments are those of `make_figure`."""
+    """Write the page as a PNG and return its parts; arguments are those of `make_figure`.
+
+    It has WIDTH x HEIGHT pixels, and below the account of all contours in as many rows as it takes.
+    """
     figure, planes = _draw(case, predicted, reference=reference, model=model, warnings=warnings)
-    canvas = FigureCanvasAgg(figure)
+    canvas = _drawn(figure)
+    pages = [_pixels(canvas, (0, 0, WIDTH, HEIGHT))]
+    pages += [
+        _pixels(_drawn(one), (0, 0, WIDTH, used)) for one, used in draw_account(case.assignment, _too_many(warnings))
+    ]
+    notes = {"Software": "DeepDosePredict", "Comment": DISCLAIMER}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        canvas.print_png(file, metadata={"Software": "DeepDosePredict", "Comment": DISCLAIMER})
+        imsave(file, np.concatenate(pages), format="png", dpi=DPI, metadata=notes)
     return Pictures(_cut(canvas, planes, "jpeg", quality=88), _dvh_picture(case, predicted, reference))
 
 
@@ -73,18 +81,26 @@ def _dvh_picture(case: Case, predicted: np.ndarray, reference: np.ndarray | None
     """The DVHs once more, larger than they are beside the planes."""
     figure = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
     draw_dvh(figure, (16, 8, 1360, 720), case, _doses(predicted, reference), case_structures(case)[0])
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return _cut(canvas, (0, 0, 1400, 740), "png", optimize=True)
+    return _cut(_drawn(figure), (0, 0, 1400, 740), "png", optimize=True)
 
 
 def _cut(canvas: FigureCanvasAgg, box: tuple[float, float, float, float], kind: str, **settings: Any) -> bytes:
-    """A box (left, top, width, height) of a drawn page as a picture file."""
-    left, top, width, height = map(round, box)
-    pixels = np.asarray(canvas.buffer_rgba())[top : top + height, left : left + width, :3]
+    """A box (left, top, width, height) of a page as a picture file."""
     buffer = BytesIO()
-    imsave(buffer, np.ascontiguousarray(pixels), format=kind, pil_kwargs=settings)
+    imsave(buffer, _pixels(canvas, box), format=kind, pil_kwargs=settings)
     return buffer.getvalue()
+
+
+def _drawn(figure: Figure) -> FigureCanvasAgg:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return canvas
+
+
+def _pixels(canvas: FigureCanvasAgg, box: tuple[float, float, float, float]) -> np.ndarray:
+    """(rows, columns, 3) uint8 of a box of a page."""
+    left, top, width, height = map(round, box)
+    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[top : top + height, left : left + width, :3])
 
 
 def _doses(predicted: np.ndarray, reference: np.ndarray | None) -> list[DrawnDose]:
@@ -162,21 +178,22 @@ def _draw_header(
     return _draw_warnings(figure, warnings, 108)
 
 
-def _wrapped(text: str) -> list[str]:
-    """Lines as wide as the page."""
-    for length in range(195, 60, -5):
-        lines = textwrap.wrap(text, length, subsequent_indent="    ")
-        if all(width(line) <= WARNING_EM for line in lines):
-            break
-    return lines
+def _warning_lines(warnings: Sequence[str]) -> list[str]:
+    return [line for warning in warnings for line in wrapped(f"Warning: {warning}", WARNING_EM)]
+
+
+def _too_many(warnings: Sequence[str]) -> list[str]:
+    """The lines of warnings that do not all fit above the planes; [] where they do."""
+    lines = _warning_lines(warnings)
+    return lines if len(lines) > MAX_WARNING_LINES else []
 
 
 def _draw_warnings(figure: Figure, warnings: Sequence[str], top: float) -> float:
-    lines = [line for warning in warnings for line in _wrapped(f"Warning: {warning}")]
+    lines = _warning_lines(warnings)
     if not lines:
         return top
     if len(lines) > MAX_WARNING_LINES:
-        lines[MAX_WARNING_LINES - 1 :] = [f"… and {len(lines) - MAX_WARNING_LINES + 1} more lines of warnings"]
+        lines[MAX_WARNING_LINES - 1 :] = [f"… and {len(lines) - MAX_WARNING_LINES + 1} more lines of warnings, below"]
     height = 22 * len(lines) + 10
     box = add_axes(figure, 36, top, WIDTH - 72, height, facecolor="#fff3cd", xticks=(), yticks=())
     box.spines[:].set_color("#e0b000")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -161,6 +162,15 @@ def _advance(character: str) -> float:
 def width(text: str) -> float:
     """Of a text on one line, in ems: Chinese characters are as wide as two others."""
     return sum(map(_advance, text))
+
+
+def wrapped(text: str, widest_em: float) -> list[str]:
+    """Lines no wider than that, the second and further ones indented."""
+    for length in range(round(1.75 * widest_em), 10, -5):
+        lines = textwrap.wrap(text, length, subsequent_indent="    ")
+        if all(width(line) <= widest_em for line in lines):
+            break
+    return lines
 
 
 def shorten(text: str, length: int) -> str:
