@@ -9,10 +9,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import binary_dilation
 
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.explore.explorer import MAX_PRIORITY, NOTE, STEP_WEIGHT, Explorer, priority_words
+from DeepDosePredictLib.explore.objectives import (
+    AT_LEAST,
+    AT_MOST,
+    HIGHEST_WEIGHT,
+    MEAN,
+    dose_objectives,
+    objective_structures,
+    rings,
+)
 from DeepDosePredictLib.explore.trade_off import TradeOff, TradeOffPoint, trade_off
 from DeepDosePredictLib.explore.wanted import reach
 from DeepDosePredictLib.io.openkbp import read_openkbp
@@ -122,8 +132,9 @@ def test_priority_words():
 
 
 def test_weights_are_those_of_the_fit_and_grow_with_priority(explorer):
-    before, after = explorer.weights({}), explorer.weights({"LeftParotid": 2})
-    assert before["PTV70"] == pytest.approx(1) and set(before) == set(explorer.structures)
+    masks = {name: explorer.case.rois[name] for name in ("PTV70", "LeftParotid", "Brainstem", "Larynx")}
+    before, after = explorer.weights({}, masks), explorer.weights({"LeftParotid": 2}, masks)
+    assert before["PTV70"] == pytest.approx(1) and set(before) == {"PTV70", "LeftParotid", "Brainstem"}
     assert after["LeftParotid"] == pytest.approx(STEP_WEIGHT**2 * before["LeftParotid"])
     assert after["Brainstem"] == pytest.approx(before["Brainstem"])
 
@@ -224,6 +235,53 @@ def test_a_curve_goes_from_the_prediction_down(explorer):
     for structure, metric in (("PTV70", "mean"), ("LeftParotid", "V20Gy")):
         with pytest.raises(DeepDoseError, match="curves are of organs'"):
             trade_off(explorer, structure, metric)
+
+
+# --- objectives
+
+
+def test_the_dose_meets_its_objectives(explorer):
+    """By the definition of a DVH: so much of the volume has at least so much dose."""
+    case, explored = explorer.case, explorer.explore({"LeftParotid": 2})
+    masks, lines = objective_structures(explorer), dose_objectives(explorer, explored)
+    assert {line.structure for line in lines} == {*masks}
+    for line in lines:
+        doses = explored.dose[masks[line.structure]]
+        assert line.weight > 0 and (line.structure not in case.rois or doses.size == case.rois[line.structure].sum())
+        if line.sense == MEAN:
+            assert line.volume_percent is None and doses.mean() == pytest.approx(line.dose, rel=1e-5)
+            continue
+        assert 100 * (doses >= line.dose).mean() == pytest.approx(line.volume_percent, abs=202 / doses.size)
+        volume_cc = line.volume_percent / 100 * doses.size * case.voxel_volume_mm3 / 1000
+        assert line.volume_cc == pytest.approx(volume_cc)
+    kinds = {name: [(o.sense, o.volume_percent) for o in lines if o.structure == name] for name in masks}
+    assert kinds["PTV70"] == [(AT_LEAST, 99), (AT_LEAST, 95), (AT_MOST, 1)]
+    assert kinds["LeftParotid"][0] == (MEAN, None) and [p for _, p in kinds["LeftParotid"][2:]] == [75, 50, 25]
+    assert len(kinds["PTV56 ring 3 mm"]) == 2
+    assert all(line.dose >= 1 for line in lines if line.volume_percent in (75, 50, 25))
+
+
+def test_weights_of_objectives_grow_with_priority(explorer):
+    def weights(priorities):
+        found: dict[str, float] = {}
+        for line in dose_objectives(explorer, explorer.explore(priorities)):
+            found[line.structure] = found.get(line.structure, 0) + line.weight
+        return found
+
+    before, after = weights({}), weights({"LeftParotid": 2})
+    assert before["PTV70"] == pytest.approx(HIGHEST_WEIGHT, rel=0.01)
+    assert after["LeftParotid"] == pytest.approx(2.25 * before["LeftParotid"], rel=0.02)
+
+
+def test_rings_lie_around_their_target(case):
+    near, far = rings(case, "PTV56").values()
+    assert near.any() and far.any() and not (near & far).any()
+    targets = np.any([case.rois[target] for target in case.targets()], 0)
+    assert not ((near | far) & (targets | ~case.dose_mask)).any()
+    touching = binary_dilation(case.rois["PTV56"]) & ~targets & case.dose_mask
+    assert (near | far)[touching].all() and list(rings(case, "PTV56")) == ["PTV56 ring 3 mm", "PTV56 ring 6 mm"]
+    sphere = rings(case, "PTV70")
+    assert not any(ring.any() for ring in sphere.values())  # the ball lies in another target
 
 
 # --- a real patient, with the shipped model

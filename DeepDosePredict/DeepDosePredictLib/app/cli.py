@@ -54,12 +54,6 @@ def _parser() -> argparse.ArgumentParser:
         help="folder for the results, made where it is not there; for many patients it gets a folder for each",
     )
     predict.add_argument(
-        "--reference",
-        type=Path,
-        metavar="DOSE",
-        help="reference dose instead of the folder's own: .nrrd on its grid, OpenKBP .csv, or for DICOM an RTDOSE file",
-    )
-    predict.add_argument(
         "--jobs",
         type=_positive,
         metavar="N",
@@ -72,9 +66,48 @@ def _parser() -> argparse.ArgumentParser:
     )
     predict.set_defaults(run="predict")
 
+    explore = commands.add_parser("explore", help="what could the plan be instead? the dose follows priorities")
+    explore.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="folder for the results")
+    explore.add_argument(
+        "--spare",
+        action="append",
+        default=[],
+        metavar="STRUCTURE=STEPS",
+        help="priority, such as LeftParotid=2: an organ is spared (a step takes about a tenth off its mean dose), a"
+        " target covered better; below 0 it matters less. May be given for several structures, as may the two below",
+    )
+    explore.add_argument(
+        "--want",
+        action="append",
+        default=[],
+        metavar='"ORGAN mean GY"',
+        help='mean dose to find the priority for, such as "RightParotid mean 20"',
+    )
+    explore.add_argument(
+        "--curve",
+        action="append",
+        default=[],
+        metavar='"ORGAN [METRIC]"',
+        help="what sparing this organ costs, step by step: its mean or, with D0.1cc behind its name, D0.1cc",
+    )
+    explore.add_argument(
+        "--pyradplan",
+        action="store_true",
+        help="also write CT, structures and a script that optimises a plan with pyRadPlan from the objectives",
+    )
+    explore.set_defaults(run="explore")
+    for command in (predict, explore):
+        command.add_argument(
+            "--reference",
+            type=Path,
+            metavar="DOSE",
+            help="reference dose instead of the folder's own: .nrrd on its grid, OpenKBP .csv, or for DICOM an RTDOSE"
+            " file",
+        )
+
     structures = commands.add_parser("structures", help="say which contour would go in as what, without predicting")
     structures.set_defaults(run="structures")
-    for command in (predict, structures):
+    for command in (predict, explore, structures):
         command.add_argument(
             "input",
             nargs="+",
@@ -104,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--json", type=Path, metavar="FILE", help="write everything to a JSON file")
     score.set_defaults(run="evaluate")
 
-    for command in (predict, score):
+    for command in (predict, explore, score):
         command.add_argument("--model", metavar="NAME|FILE", help="an installed model or a .safetensors file")
         command.add_argument(
             "--device", choices=DEVICES, default="auto", help="where it computes (default: %(default)s)"

@@ -12,6 +12,7 @@ from statistics import mean
 
 from ..dvh.metrics import METHOD, metric_differences
 from ..errors import CaseError, DeepDoseError
+from ..explore.explorer import priority_words
 from ..io.atomic import atomic_write, check_writable, staged_files
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
@@ -21,11 +22,12 @@ from ..patient.case import folder_name
 from ..patient.roles import PATIENTS
 from ..planner.gantry_angles import parse_gantry_angles
 from ..report.html import PAGE
-from ..report.result import SUMMARY
+from ..report.result import SUMMARY, Result
 from .cohort import CohortSettings, check_outputs, predict_cohort
 from .console import is_verbose, progress_bar, say
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
+from .exploration import Wishes, explore_patient, parse_curves, parse_priorities, parse_wanted
 from .output_lock import locked
 from .prediction import Job, Settings, predict_case, result_key
 from .sources import CaseSource, GivenRoles, find_cases, is_case
@@ -59,6 +61,44 @@ def predict(options: Namespace) -> int:
     for warning in result.warnings:
         say(f"  warning: {warning}")
     return 0
+
+
+def explore(options: Namespace) -> int:
+    wishes = Wishes(
+        parse_priorities(options.spare),
+        parse_wanted(options.want),
+        parse_curves(options.curve),
+        parse_gantry_angles(options.gantry_angles),
+        options.pyradplan,
+    )
+    sources = find_cases(options.input, options.output)
+    if len(sources) != 1:
+        raise DeepDoseError(f"{options.input[0]}: one patient is explored at a time, and here are {len(sources)}")
+    check_outputs(sources, [options.output])
+    roles = _roles(options, sources)
+    _say_model(options.model)
+    settings = Settings(options.model, options.device, options.single_pass, roles=roles)
+    with locked(options.output):
+        job = Job(sources[0], options.output, reference=options.reference)
+        result = explore_patient(job, settings.predictor(), wishes, roles)
+    _say_explored(result, options.output)
+    return 0
+
+
+def _say_explored(result: Result, output: Path) -> None:
+    explored = result.explored
+    assert explored is not None
+    say(f"{result.patient}: explored with priorities {priority_words(explored.priorities)}, written to {output}")
+    given = any(metric.reference is not None for metric in result.metrics)
+    say(f"  {'structure':<14} {'metric':<7} {'predicted':>9} {'explored':>9}" + f" {'reference':>9}   [Gy]" * given)
+    for m in result.metrics:
+        if abs(m.change or 0.0) >= 0.05:
+            values = (m.predicted, m.explored, m.reference)
+            say(f"  {m.structure:<14} {m.metric:<7} " + " ".join(f"{v:>9.1f}" for v in values if v is not None))
+    for sentence in explored.sentences:
+        say(f"  {sentence}")
+    for warning in result.warnings:
+        say(f"  warning: {warning}")
 
 
 def _roles(options: Namespace, sources: Sequence[CaseSource]) -> GivenRoles | None:

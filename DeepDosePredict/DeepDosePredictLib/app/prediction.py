@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -13,6 +14,7 @@ from .. import RESEARCH_USE, __version__
 from ..dvh.metrics import score_patient
 from ..io.atomic import staged_files
 from ..io.nrrd_case import write_dose
+from ..io.objectives import CSV_FILE, JSON_FILE, PYRADPLAN_CT, PYRADPLAN_ROIS, PYRADPLAN_SCRIPT
 from ..model.installed import open_model
 from ..patient.case import Case
 from ..patient.roles import answers_for
@@ -28,8 +30,18 @@ if TYPE_CHECKING:
     from ..model.predictor import Prediction, Predictor
 
 _DOSE_FILES = tuple(form.dose_file for form in FORMS if form.dose_file)
-OUTPUTS = ("dose.nrrd", "dvh.csv", "metrics.csv", "report.png", PAGE, *_DOSE_FILES)
-"""What a result can consist of, with RESULT."""
+EXPLORED_OUTPUTS = (
+    "dvh.png",
+    "curves.csv",
+    "curves.png",
+    CSV_FILE,
+    JSON_FILE,
+    PYRADPLAN_SCRIPT,
+    PYRADPLAN_CT,
+    PYRADPLAN_ROIS,
+)
+OUTPUTS = ("dose.nrrd", "dvh.csv", "metrics.csv", "report.png", PAGE, *_DOSE_FILES, *EXPLORED_OUTPUTS)
+"""What a result, predicted or explored, can consist of, with RESULT."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,12 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
     metrics = metric_values(case, prediction.dose)
     with staged_files(job.output, last=RESULT, own=OUTPUTS) as stage:
-        write_dose(stage / "dose.nrrd", prediction.dose, case.grid, **_provenance(case, prediction, model))
+        write_dose(
+            stage / "dose.nrrd",
+            prediction.dose,
+            case.grid,
+            **provenance(case, prediction.warnings, prediction.device, model),
+        )
         write_dvh(stage / "dvh.csv", case, prediction.dose, label)
         write_metrics(stage / "metrics.csv", metrics, label)
         form = job.source.form
@@ -153,16 +170,16 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
     return result
 
 
-def _provenance(case: Case, prediction: Prediction, model: Model) -> dict[str, str]:
+def provenance(case: Case, warnings: Sequence[str], device: str, model: Model) -> dict[str, str]:
     """NRRD header entries that say where a dose comes from."""
     notes = {
         "Patient": case.name,
         "Model": model.label,
         "ModelSHA256": model.sha256,
         "Version": __version__,
-        "Device": prediction.device,
+        "Device": device,
         "Contours": "; ".join(case.assignment.lines()),
-        "Warnings": "; ".join(prediction.warnings),
+        "Warnings": "; ".join(warnings),
         "Use": RESEARCH_USE,
     }
     return {f"DeepDosePredict_{key}": value for key, value in notes.items() if value}

@@ -175,11 +175,19 @@ class Explorer:
                 aim[self._voxels[structure]] *= STEP_AIM**priority
         return Emphasis(weight, aim)
 
-    def weights(self, priorities: Mapping[str, float]) -> dict[str, float]:
-        """{structure: how much its voxels matter in the fit}, in parts of those of the highest target."""
+    def weights(self, priorities: Mapping[str, float], masks: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """How much a voxel matters in the fit, on average over masks, in parts of one of the highest target.
+
+        Args:
+            masks: {name: (K, J, I) bool}, of what is no target without the targets' voxels; one that holds no voxel of
+                the fit is left out.
+        """
+        voxels = self._delivery.voxels
+        at, in_target = tuple(index.numpy() for index in voxels.index), voxels.in_target.numpy()
         weights = self._delivery.weights() * self.emphasis(priorities).weight.numpy()
         unit = weights[self._voxels[self.case.highest_target].numpy()].mean()
-        return {roi: float(weights[inside.numpy()].mean() / unit) for roi, inside in self._voxels.items()}
+        held = {name: mask[self._box][at] & (in_target == is_target(name)) for name, mask in masks.items()}
+        return {name: float(weights[inside].mean() / unit) for name, inside in held.items() if inside.any()}
 
 
 def priority_words(priorities: Mapping[str, float], gantry_angles: Sequence[float] = ()) -> str:

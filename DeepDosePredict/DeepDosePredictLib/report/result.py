@@ -20,23 +20,49 @@ RESULT, SUMMARY = "result.json", "summary.csv"
 
 @dataclass(frozen=True)
 class MetricValue:
-    """A DVH metric of a structure, in `unit`; `reference` is None where there is no reference dose."""
+    """A DVH metric of a structure, in `unit`.
+
+    `reference` is None where there is no reference dose, `explored` where nothing was explored.
+    """
 
     structure: str
     metric: str
     unit: str
     reference: float | None
     predicted: float
+    explored: float | None = None
 
     @property
     def difference(self) -> float | None:
         """Predicted - reference."""
         return None if self.reference is None else self.predicted - self.reference
 
+    @property
+    def change(self) -> float | None:
+        """Explored - predicted."""
+        return None if self.explored is None else self.explored - self.predicted
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """How an explored dose came about.
+
+    Attributes:
+        priorities: {structure: steps}, those found for wanted doses among them.
+        wanted: {organ: mean dose in Gy}.
+        gantry_angles: of the explored dose, in degrees.
+        sentences: what was not reached, and what the curves say.
+    """
+
+    priorities: dict[str, float]
+    wanted: dict[str, float]
+    gantry_angles: Sequence[float]
+    sentences: Sequence[str]
+
 
 @dataclass(frozen=True)
 class Result:
-    """One prediction.
+    """One prediction, or a dose explored from it.
 
     Attributes:
         patient: name.
@@ -48,10 +74,11 @@ class Result:
         seconds: from Case to dose.
         device: where the network ran.
         warnings: what to know before trusting the dose, in words.
-        dose_error, dvh_error: against the reference dose in Gy, None without one.
+        dose_error, dvh_error: of the folder's dose against the reference dose in Gy, None without one.
         metrics: of every structure with voxels.
         files: {name: bytes} of the other files in the folder.
         assignment: which contour was used as what, and what was left out and why.
+        explored: None where the folder's dose is the prediction.
     """
 
     patient: str
@@ -68,6 +95,7 @@ class Result:
     metrics: Sequence[MetricValue]
     files: dict[str, int]
     assignment: Assignment = field(default_factory=Assignment)
+    explored: Exploration | None = None
 
     def to_json(self) -> bytes:
         return json.dumps({**asdict(self), "assignment": self.assignment.to_json()}, indent=1).encode()
@@ -82,6 +110,7 @@ class Result:
                 "metrics": tuple(MetricValue(**entry) for entry in content["metrics"]),
                 "warnings": tuple(map(str, content["warnings"])),
                 "assignment": Assignment.from_json(content["assignment"]),
+                "explored": Exploration(**explored) if (explored := content.get("explored")) else None,
             }
         )
         words = (
@@ -95,7 +124,12 @@ class Result:
             *(word for m in result.metrics for word in (m.structure, m.metric, m.unit)),
         )
         numbers = (result.seconds, *result.files.values(), *(m.predicted for m in result.metrics))
-        optional = (result.dose_error, result.dvh_error, *(m.reference for m in result.metrics))
+        optional = (
+            result.dose_error,
+            result.dvh_error,
+            *(m.reference for m in result.metrics),
+            *(m.explored for m in result.metrics),
+        )
         if not (
             all(isinstance(word, str) for word in words)
             and all(isinstance(n, int | float) for n in numbers)

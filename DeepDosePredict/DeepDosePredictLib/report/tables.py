@@ -26,8 +26,8 @@ def write_dvh(path: str | Path, case: Case, dose: np.ndarray, label: str) -> Non
     reference = {} if case.dose is None else roi_doses(case.dose, case.rois)
     rows: list[tuple[str, ...]] = []
     for roi, doses in roi_doses(dose, case.rois).items():
-        predicted = map(_number, cumulative_dvh(doses, axis))
-        planned = map(_number, cumulative_dvh(reference[roi], axis)) if reference else [""] * len(axis)
+        predicted = map(number, cumulative_dvh(doses, axis))
+        planned = map(number, cumulative_dvh(reference[roi], axis)) if reference else [""] * len(axis)
         rows += [
             (roi, f"{gray:.1f}", *percents, METHOD, label)
             for gray, *percents in zip(axis, predicted, planned, strict=True)
@@ -55,11 +55,12 @@ def metric_values(case: Case, dose: np.ndarray) -> list[MetricValue]:
 def write_metrics(path: str | Path, values: Iterable[MetricValue], label: str) -> None:
     """structure, metric, unit, reference, predicted, difference (predicted - reference), method, model."""
     rows = [
-        (m.structure, m.metric, m.unit, *map(_number, (m.reference, m.predicted, m.difference)), METHOD, label)
+        (m.structure, m.metric, m.unit, *map(number, (m.reference, m.predicted, m.difference)), METHOD, label)
         for m in values
     ]
     write_table(path, ("structure", "metric", "unit", "reference", "predicted", "difference", "method", "model"), rows)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A cell of a table."""
     return "" if value is None else f"{value:.4f}"
