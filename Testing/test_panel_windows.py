@@ -116,6 +116,16 @@ def test_a_prescription_is_seen_whole_while_it_is_typed(panel, session):
     assert editor.fontMetrics().horizontalAdvance("54.25") <= room
 
 
+def test_a_long_name_is_cut_in_its_middle_and_whole_in_the_tool_tip(session, scene):
+    name = "PTV_Mid_elective lymph nodes of the neck on the left"
+    add_patient(scene, {"PTV_6300": name})
+    panel = session.open()
+    combo = panel.ui.structureTable.cellWidget(1, 2)
+    shown = combo.shown_text()
+    assert shown.startswith("Confirm: PTV") and "…" in shown and shown.endswith("left")
+    assert name in combo.toolTip and combo.width < combo.fontMetrics().horizontalAdvance(name)
+
+
 # --- life of the panel
 
 

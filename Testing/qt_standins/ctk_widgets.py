@@ -87,7 +87,7 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
 
 
 class ctkComboBox(QtWidgets.QComboBox):
-    """A combo box that can refuse the mouse wheel."""
+    """A combo box that can refuse the mouse wheel and elide its text."""
 
     class ScrollEffect(enum.IntEnum):
         NeverScroll, AlwaysScroll, ScrollWithFocus, ScrollWithNoVScrollBar = range(4)
@@ -97,7 +97,33 @@ class ctkComboBox(QtWidgets.QComboBox):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._effect = 1
+        self._effect, self._elide = 1, QtCore.Qt.TextElideMode.ElideNone
+
+    def _get_elide(self):
+        return self._elide
+
+    def _set_elide(self, mode) -> None:
+        self._elide = mode
+        self.update()
+
+    elideMode = QtCore.Property(QtCore.Qt.TextElideMode, _get_elide, _set_elide)
+
+    def shown_text(self) -> str:
+        """What of the current text is drawn; for tests."""
+        option = QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        style = QtWidgets.QStyle
+        field = self.style().subControlRect(
+            style.ComplexControl.CC_ComboBox, option, style.SubControl.SC_ComboBoxEditField, self
+        )
+        return self.fontMetrics().elidedText(self.currentText(), self._elide, field.width() - 4)
+
+    def paintEvent(self, event):
+        painter, option = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionComboBox()
+        self.initStyleOption(option)
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_ComboBox, option)
+        option.currentText = self.shown_text()
+        painter.drawControl(QtWidgets.QStyle.ControlElement.CE_ComboBoxLabel, option)
 
     def _get_effect(self) -> int:
         return self._effect
