@@ -404,12 +404,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._whyStopped, result = "", None
         self._setPredicting(True)
         try:
+            fingerprint = self.fingerprint()
+            ct, segmentation, reference, roles, model = self._inputs()
             self.onProgress(0, _("Loading PyTorch"))
             if not ensure_dependencies():
                 self.showStatus(_("Not predicted: the packages it needs were not installed."))
                 return
-            fingerprint = self.fingerprint()
-            ct, segmentation, reference, roles, model = self._inputs()
             result = self.logic.predict(
                 ct,
                 segmentation,

@@ -39,7 +39,8 @@ class InputWatch(VTKObservationMixin):
         self._timer.start()
 
     def stop(self) -> None:
-        self._timer.stop()
+        if self._timer:  # not so while the application quits
+            self._timer.stop()
         self.watch([])
 
     def _on_event(self, caller, event) -> None:
