@@ -276,6 +276,8 @@ def test_prescriptions(target, fits):
         (70, 48.9, 56, ["leaves part of PTV70 below 69%"]),
         (70, 70, 47.7, []),
         (70, 70, 47.5, ["gives PTV56 47.5 Gy (median), 85% of its 56 Gy"]),
+        (70, 70, 72.7, []),
+        (70, 70, 72.9, ["gives PTV56 72.9 Gy (median), 130% of its 56 Gy"]),
     ],
 )
 def test_reference_doses(highest, cold, lower, words):

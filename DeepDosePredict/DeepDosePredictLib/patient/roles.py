@@ -134,10 +134,11 @@ def assign(
     if questions := _questions(uses, names):
         raise DeepDoseError(f"{where}: {questions}")
     if not any(is_target(role) for decision in uses.values() for role in _taken(decision)):
+        unknown = [names[segment] for segment, one in uses.items() if one.outcome is Outcome.OTHER]
+        example = json.dumps({"PTV70": (unknown or list(names.values()))[0]}, ensure_ascii=False)
         raise DeepDoseError(
             f"{where}: no segment is a PTV by its name; give the PTVs with their prescriptions, for instance"
-            f" roles={json.dumps({'PTV70': next(iter(names.values()))}, ensure_ascii=False)}; there are"
-            f" {', '.join(names.values())}"
+            f" roles={example}; there are {', '.join(names.values())}"
         )
     taken = {role for decision in uses.values() for role in _taken(decision)}
     account = [_use(segment, names[segment], decision, taken) for segment, decision in uses.items()]
