@@ -102,6 +102,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._isRefreshing = False
         self._isOutOfDate = False
         self._whyStopped = ""
+        self._ct = None
         self._added = []
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -231,6 +232,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._releaseParameterNode()
         self._parameterNode = parameters
         if parameters is not None:
+            self._ct = parameters.ct
             self._parameterNodeGuiTag = parameters.connectGui(self.ui)
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self.onParametersModified)
         self.refresh()
@@ -240,6 +242,13 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # --- showing what is
 
     def onParametersModified(self, caller=None, event=None):
+        parameters = self._parameterNode
+        if parameters.ct is not self._ct:
+            self._ct = parameters.ct
+            if self._ct is not None:  # another patient's brings its structures and dose with it
+                with slicer.util.NodeModify(parameters):
+                    chosen = patients.fitting(self._ct, parameters.segmentation, parameters.referenceDose)
+                    parameters.segmentation, parameters.referenceDose = chosen
         self.refresh()
         self.watch.soon()
 

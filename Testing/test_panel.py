@@ -396,7 +396,8 @@ def test_views_follow_the_check_boxes(panel, scene, patient):
     model = results.isodoseNode
     assert model.GetDisplayNode().GetVisibility2D()
     panel.ui.isodoseCheckBox.click()
-    assert not model.GetDisplayNode().GetVisibility()
+    displays = [model.GetNthDisplayNode(n) for n in range(model.GetNumberOfDisplayNodes())]
+    assert len(displays) == 2 and not any(display.GetVisibility() for display in displays), "with its colour bar"
 
 
 def test_chart_and_csv(panel, session, tmp_path, monkeypatch):

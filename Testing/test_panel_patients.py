@@ -137,6 +137,21 @@ def test_no_picture_mixes_patients(panel, session, patient, second, monkeypatch)
     assert layers() == {(patient.ct, first.differenceNode)}
 
 
+def test_another_patients_ct_brings_its_structures_and_dose(panel, session, patient, second):
+    """Selecting a second patient takes one choice, and nothing of the first stays."""
+    predict(panel)
+    panel.ui.ctSelector.setCurrentNode(second.ct)
+    selectors = panel.ui.segmentationSelector, panel.ui.referenceDoseSelector
+    assert [selector.currentNode() for selector in selectors] == [second.segmentation, second.dose]
+    assert "another patient" not in panel.ui.warningsLabel.text and panel.ui.predictButton.enabled
+    assert second.segmentation.GetDisplayNode().GetVisibility()
+    panel.ui.referenceDoseSelector.setCurrentNode(None)
+    panel.ui.ctSelector.setCurrentNode(patient.ct)
+    assert [selector.currentNode() for selector in selectors] == [patient.segmentation, patient.dose]
+    session.wait()
+    assert panel.results.results is not None and not panel.ui.outOfDateFrame.visible
+
+
 def test_a_volume_shown_by_another_module_pushes_the_other_patients_dose_out(panel, session, patient, second):
     predict(panel)
     session.leave()

@@ -116,6 +116,15 @@ def completed(chosen: Sequence, added: Iterable) -> tuple:
     return ct, segmentation, dose
 
 
+def fitting(ctNode, segmentationNode, doseNode) -> tuple:
+    """(segmentation, reference dose) for a CT: those given, or its own patient's where one is another patient's."""
+    given = [node for node in (segmentationNode, doseNode) if node is not None]
+    if all(kinship(ctNode, node) is not Kinship.OTHER_PATIENT for node in given):
+        return segmentationNode, doseNode
+    scene = ctNode.GetScene()
+    return closest(ctNode, _nodes(scene, "vtkMRMLSegmentationNode")), _onlyDose(ctNode, dosesOf(scene))
+
+
 def _onlyDose(ctNode, doses: Sequence):
     """The dose that belongs to a CT best; None where there are several to choose from, or none."""
     dose = closest(ctNode, doses)

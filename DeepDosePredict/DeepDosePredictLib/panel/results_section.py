@@ -159,7 +159,7 @@ class ResultsSection:
         """Show the lines of these results if they are asked for, and hide those of all others."""
         shown = self.results.isodoseNode if self.results and self._parameters.showIsodose else None
         for model in isodose.isodoseModels(slicer.mrmlScene):
-            model.GetDisplayNode().SetVisibility(model is shown)
+            model.SetDisplayVisibility(model is shown)  # with its colour bar
 
     def _on_structure_selected(self, segment: str) -> None:
         if self.results.chartNode is not None:
