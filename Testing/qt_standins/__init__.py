@@ -154,6 +154,11 @@ class SlicerSession:
         if _library_modules().get("DeepDosePredictLib") is not self._library.get("DeepDosePredictLib"):
             application.forget(tuple(_library_modules()))  # of a reload; tests hold the modules from before
             sys.modules.update(self._library)
+            for package in self._library.values():  # and packages what was imported into them since
+                for name, value in list(vars(package).items()):
+                    whole = f"{package.__name__}.{name}"
+                    if whole not in self._library and getattr(value, "__name__", "") == whole:
+                        delattr(package, name)
         application.forget(
             (
                 *self._modules,
