@@ -18,7 +18,7 @@ from slicer.util import VTKObservationMixin
 
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.site_names import remember_name
-from DeepDosePredictLib.mrml import fingerprint, inputs, installed, patients, prediction, slice_views
+from DeepDosePredictLib.mrml import exploration, fingerprint, inputs, installed, patients, prediction, slice_views
 from DeepDosePredictLib.mrml.results import FINGERPRINT
 from DeepDosePredictLib.panel import model_files
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
@@ -524,6 +524,21 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
             progress=progress,
             dvhs=dvhs,
         )
+
+    def explore(self, result, priorities=None, wanted=None, gantryAngles=None):
+        """The dose for priorities beside a prediction; see exploration.exploreDose and its ExplorationResult."""
+        return exploration.exploreDose(result, priorities, wanted, gantryAngles)
+
+    def tradeOff(self, result, role, metric="mean", priorities=None):
+        """What sparing an organ costs: (TradeOff with sentence() and judgement(), plot chart node)."""
+        return exploration.exploreTradeOff(result, role, metric, priorities)
+
+    def objectives(self, result, path=None, nodes=False):
+        """Objectives for a planning system, of a prediction or an exploration (list of DoseObjective).
+
+        path: of a .csv or .json file to write; nodes: whether to make SlicerRT's objective nodes, too.
+        """
+        return exploration.objectivesOf(result, path, nodes)
 
     def matchRoles(self, segmentationNode, referenceDoseNode=None):
         """Which segment feeds which model input, by name (list of structure_names.Match)."""

@@ -24,6 +24,8 @@ TARGET_POINTS = ((AT_LEAST, 99.0), (AT_LEAST, 95.0), (AT_MOST, 1.0))
 """Minimum, coverage and maximum: percent of a target's volume."""
 RINGS_MM = (3.0, 6.0)
 """Rings around a target reach from the one before, or the target, to here."""
+ALMOST_ALL, ALMOST_NONE = 99.0, 1.0
+"""Percent of a volume: from here on an objective is one on the least or the highest dose."""
 HIGHEST_WEIGHT = 100.0
 """What the highest target's objectives weigh together."""
 
@@ -52,6 +54,22 @@ class DoseObjective:
         if self.volume_percent is None:
             return f"{self.structure}: {self.sense} {self.dose:.1f} Gy"
         return f"{self.structure}: {self.sense} {self.dose:.1f} Gy in {self.volume_percent:.3g} %"
+
+
+def pyradplan_terms(objective: DoseObjective) -> tuple[str, dict[str, float | str]]:
+    """Name and parameters of pyRadPlan's objective function, which SlicerRT's external beam planning has, too."""
+    dose, volume = round(objective.dose, 3), objective.volume_percent
+    if volume is None:
+        return "Mean Dose", {"d_ref": dose, "f_diff": "quadratic"}
+    if objective.sense == AT_LEAST:
+        return (
+            ("Squared Underdosing", {"d_min": dose})
+            if volume >= ALMOST_ALL
+            else ("Min DVH", {"d": dose, "v_min": volume})
+        )
+    return (
+        ("Squared Overdosing", {"d_max": dose}) if volume <= ALMOST_NONE else ("Max DVH", {"d": dose, "v_max": volume})
+    )
 
 
 def rings(case: Case, target: str) -> dict[str, np.ndarray]:

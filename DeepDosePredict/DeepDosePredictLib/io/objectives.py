@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..explore.objectives import DoseObjective
+from ..explore.objectives import DoseObjective, pyradplan_terms
 from ..patient.case import Case
 from ..patient.roi_mask import RoiMask
 from ..patient.rois import DOSE_MASK
@@ -33,8 +33,15 @@ def write_objectives_csv(path: str | Path, objectives: Sequence[DoseObjective], 
 
 
 def write_objectives_json(path: str | Path, objectives: Sequence[DoseObjective], about: Mapping[str, object]) -> None:
-    """{"objectives": [{structure, sense, dose, volume_percent, volume_cc, weight}], and what is said about them}."""
-    content = {**about, "objectives": [asdict(objective) for objective in objectives]}
+    """{"objectives": [{structure, sense, dose, volume_percent, volume_cc, weight, pyradplan}], and what is said}.
+
+    "pyradplan" holds the name of its objective function and the parameters.
+    """
+    lines = [
+        {**asdict(one), "pyradplan": dict(zip(("name", "parameters"), pyradplan_terms(one), strict=True))}
+        for one in objectives
+    ]
+    content = {**about, "objectives": lines}
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=1).encode())
 

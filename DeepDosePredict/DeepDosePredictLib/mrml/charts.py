@@ -9,6 +9,7 @@ import slicer
 
 from .dvh_result import (
     DOSE_REFERENCE,
+    EXPLORED,
     OWN_PREFIX,
     PREFIX,
     SEGMENTATION_REFERENCE,
@@ -48,7 +49,7 @@ def dvhChart(dvhs: DvhResult, name: str = "DVH", shown: Iterable[str] | None = N
         chart.SetNodeReferenceID(PARAMETER_REFERENCE, dvhs.parameterNode.GetID())
     wasModified = chart.StartModify()
     chart.SetName(name)
-    chart.SetTitle(_("Dose Volume Histogram") if len(dvhs.doses) < 2 else _("DVH: reference solid, predicted dashed"))
+    chart.SetTitle(_title(dvhs))
     chart.SetXAxisTitle(_("Dose [Gy]"))
     chart.SetYAxisTitle(_("Fractional volume [%]"))
     chart.SetTitleFontSize(14)
@@ -122,7 +123,7 @@ def removeRun(chartNode) -> None:
 def _series(dvhs: DvhResult, curve, position: int):
     """A line for one table; the legend shows its name."""
     series = dvhs.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode")
-    label = "" if len(dvhs.doses) < 2 else _("ref") if position == 0 else _("pred")
+    style, label = _style(dvhs, curve.dose, position)
     series.SetName(f"{_shortened(curve.name)} {label}".strip())
     series.SetLineWidth(LINE_WIDTH)
     series.SetAttribute(PREFIX + "DVH", "1")
@@ -131,10 +132,27 @@ def _series(dvhs: DvhResult, curve, position: int):
     series.SetYColumnName("Volume")
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    solid, dash = slicer.vtkMRMLPlotSeriesNode.LineStyleSolid, slicer.vtkMRMLPlotSeriesNode.LineStyleDash
-    series.SetLineStyle(solid if position == 0 else dash)
+    series.SetLineStyle(style)
     series.SetColor(*dvhs.segmentationNode.GetSegmentation().GetSegment(curve.segmentId).GetColor())
     return series
+
+
+def _title(dvhs: DvhResult) -> str:
+    if EXPLORED not in dvhs.doses:
+        return _("Dose Volume Histogram") if len(dvhs.doses) < 2 else _("DVH: reference solid, predicted dashed")
+    if len(dvhs.doses) < 3:
+        return _("DVH: predicted dashed, explored dotted")
+    return _("DVH: reference solid, predicted dashed, explored dotted")
+
+
+def _style(dvhs: DvhResult, dose: str, position: int) -> tuple[int, str]:
+    """Line style of a dose's curves, and how the legend calls it."""
+    kind = slicer.vtkMRMLPlotSeriesNode
+    if dose == EXPLORED:
+        return kind.LineStyleDot, _("expl")
+    if position or (EXPLORED in dvhs.doses and len(dvhs.doses) < 3):
+        return kind.LineStyleDash, _("pred")
+    return kind.LineStyleSolid, "" if len(dvhs.doses) < 2 else _("ref")
 
 
 def _shortened(name: str) -> str:

@@ -18,7 +18,7 @@ from ..errors import DeepDoseError
 from ..io.atomic import atomic_path
 from ..patient.assignment import Roles
 from ..patient.rois import prescription
-from .dvh_result import OWN_PREFIX, DvhResult
+from .dvh_result import EXPLORED, OWN_PREFIX, DvhResult
 from .geometry import volumeGrid
 
 SCORES = f"dose score and DVH score on {METHOD}"
@@ -35,11 +35,15 @@ HEADERS = {
     "reference": "Ref",
     "predicted": "Pred",
     "difference": "Diff",
+    "explored": "Expl",
+    "change": "Change",
     "goal": "Goal",
     "reference_meets_goal": "Ref ok",
     "predicted_meets_goal": "Pred ok",
+    "explored_meets_goal": "Expl ok",
 }
 NEEDS_REFERENCE = ("reference", "difference", "reference_meets_goal")
+NEEDS_EXPLORED = ("explored", "change", "explored_meets_goal")
 # Order of the CSV header; whatever else is known follows.
 FIRST_NOTES = ("Model", "Version", "ModelSHA256", "Use", "Method", "DoseUnit", "Difference")
 
@@ -117,13 +121,16 @@ def comparisonTable(
     """A vtkMRMLTableNode with one row for each metric; text columns, as HEADERS names them.
 
     With two doses in `dvhs` the first is the reference and the second the prediction; with one there are no reference
-    columns. The exact numbers and what they rest on are kept as attributes, so that they survive saving.
+    columns. An explored dose comes after them, with columns of its own. The exact numbers and what they rest on are
+    kept as attributes, so that they survive saving.
 
     Args:
         provenance: what to say about the prediction, such as {"Model": ..., "Version": ..., "ModelSHA256": ...}.
-        doseScore, dvhScore: OpenKBP's scores in Gy, shown in rows of their own.
+        doseScore, dvhScore: OpenKBP's scores in Gy of the last dose, shown in rows of their own.
     """
-    *reference, predicted = dvhs.doses
+    *reference, predicted = [label for label in dvhs.doses if label != EXPLORED]
+    missing = {*(() if reference else NEEDS_REFERENCE), *(() if EXPLORED in dvhs.doses else NEEDS_EXPLORED)}
+    columns = [key for key in HEADERS if key not in missing]
     entries = [
         _entry(row, dvhs, reference[0] if reference else None, predicted)
         for row in rows
@@ -134,7 +141,6 @@ def comparisonTable(
         for metric, score in (("dose score", doseScore), ("DVH score", dvhScore))
         if score is not None
     ]
-    columns = [key for key in HEADERS if reference or key not in NEEDS_REFERENCE]
     scene = dvhs.segmentationNode.GetScene()
     tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode")
     tableNode.SetName(name)
@@ -185,10 +191,9 @@ def exportComparisonCsv(tableNode, path: str | Path) -> None:
 
 def _entry(row: MetricRow, dvhs: DvhResult, reference: str | None, predicted: str) -> dict:
     values = {}
-    for key, label in (("reference", reference), ("predicted", predicted)):
+    for key, label in (("reference", reference), ("predicted", predicted), ("explored", EXPLORED)):
         curve = dvhs.curves.get((label, row.segmentId))
         values[key] = None if curve is None else float(curve.value(row.metric))
-    difference = None if None in values.values() else values["predicted"] - values["reference"]
     met = {
         f"{key}_meets_goal": None if row.goal is None or value is None else row.goal.met(value)
         for key, value in values.items()
@@ -200,10 +205,15 @@ def _entry(row: MetricRow, dvhs: DvhResult, reference: str | None, predicted: st
         "metric": row.label or str(row.metric),
         "unit": row.metric.unit,
         **values,
-        "difference": difference,
+        "difference": _minus(values["predicted"], values["reference"]),
+        "change": _minus(values["explored"], values["predicted"]),
         "goal": goal,
         **met,
     }
+
+
+def _minus(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
 
 
 def _notes(dvhs: DvhResult) -> dict[str, str]:
@@ -212,8 +222,10 @@ def _notes(dvhs: DvhResult) -> dict[str, str]:
         k, j, i = volumeGrid(node).spacing
         notes[f"{label}Dose"] = node.GetName()
         notes[f"{label}DoseGrid"] = f"{i:.4g} x {j:.4g} x {k:.4g} mm"
-    if len(dvhs.doses) > 1:
+    if len(dvhs.doses) - (EXPLORED in dvhs.doses) > 1:
         notes["Difference"] = "predicted minus reference"
+    if EXPLORED in dvhs.doses:
+        notes["Change"] = "explored minus predicted"
     return {key: value for key, value in notes.items() if value}
 
 
@@ -237,7 +249,8 @@ def _shown(key: str, entry: dict) -> str:
         return "yes" if value else "NO"
     if isinstance(value, float):
         # A score is a size, not a signed difference.
-        text = f"{value:+.2f}" if key == "difference" and entry["predicted"] is not None else f"{value:.2f}"
+        isSigned = key in ("difference", "change") and entry["predicted"] is not None
+        text = f"{value:+.2f}" if isSigned else f"{value:.2f}"
         return "100" if text == "100.00" else text
     return value.replace(">=", "≥").replace("<=", "≤") if key == "goal" else value
 

@@ -17,6 +17,8 @@ PREFIX = "DoseVolumeHistogram."
 DOSE_REFERENCE, SEGMENTATION_REFERENCE = "doseVolumeRef", "segmentationRef"
 SERIES_REFERENCE, CREATED_REFERENCE = PREFIX + "dvhPlotSeries", PREFIX + "createdDvhArrayRef"
 OWN_PREFIX = "DeepDosePredict."
+EXPLORED = "Explored"
+"""Label of an explored dose, beside that of the prediction from which it goes out."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from .charts import dvhChart, runNodes
 from .comparison import comparisonTable, metricsOf, parseMetrics, plannedRows
 from .difference import differenceVolume
 from .dvh import computeDvhs
-from .dvh_result import DvhResult, DvhSettings, removeNodes
+from .dvh_result import EXPLORED, DvhResult, DvhSettings, removeNodes
 from .inputs import Inputs, segmentNames
 from .results import CHART, DIFFERENCE, TABLE, Results
 from .slicerrt_dvh import findLogic, slicerRtDvhs, slicerRtProblem
@@ -77,6 +77,7 @@ class Evaluator:
         doseNode: the predicted dose.
         score: OpenKBP's; None without a reference dose.
         provenance: what the prediction rests on.
+        predictedDoseNode: from which the dose was explored, None where it is the prediction itself.
     """
 
     doseNode: object
@@ -84,11 +85,14 @@ class Evaluator:
     criteria: Criteria
     score: PatientScore | None
     provenance: Mapping[str, str]
+    predictedDoseNode: object | None = None
 
     def __post_init__(self) -> None:
         reference = self.inputs.referenceDoseNode
         self.doses = {} if reference is None else {REFERENCE: reference}
-        self.doses[PREDICTED] = self.doseNode
+        if self.predictedDoseNode is not None:
+            self.doses[PREDICTED] = self.predictedDoseNode
+        self.doses[EXPLORED if self.predictedDoseNode is not None else PREDICTED] = self.doseNode
         self.notes: list[str] = []
         if reference is not None and not isDose(reference):
             fileAsDose(reference, self.doseNode)

@@ -15,6 +15,7 @@ from .background import Interrupt, Progress, beside, silently
 from .case_from_nodes import caseMaker
 from .dose_node import createDoseNode, nodeOfGrid
 from .evaluation import Criteria, Evaluation, Evaluator, scoreOf
+from .exploration import Basis
 from .inputs import checkedInputs
 from .installed import predictorOf, torchProblem
 from .provenance import provenanceNotes
@@ -36,12 +37,14 @@ class PredictionResult:
         evaluation: chart, table and DVHs.
         predictionWarnings: about inputs and prediction.
         seconds: from nodes to nodes, the loading of the model included.
+        basis: to explore the prediction from.
     """
 
     evaluator: Evaluator
     evaluation: Evaluation
     predictionWarnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    basis: Basis | None = None
 
     @property
     def doseNode(self):
@@ -170,6 +173,7 @@ def predictDose(
             result.useSlicerRt(lambda done, what: report(0.95 + 0.04 * done, what))
         result.noteWarnings()
         report(1.0, _("Done"))
+    result.basis = Basis(predictor, case, prediction, like)
     result.seconds = time.perf_counter() - start
     return result
 

@@ -10,6 +10,8 @@ from .subject_hierarchy import fileInFolder, folderOf, removeEmptyFolder
 
 CT, SEGMENTATION, REFERENCE_DOSE = (OWN_PREFIX + name for name in ("CT", "Segmentation", "ReferenceDose"))
 TABLE, CHART, DIFFERENCE, ISODOSE = (OWN_PREFIX + name for name in ("MetricsTable", "Chart", "Difference", "Isodose"))
+PREDICTED_DOSE = OWN_PREFIX + "PredictedDose"
+"""Role by which an explored dose refers to the prediction that it goes out from."""
 PRESCRIPTION, ACCOUNT = OWN_PREFIX + "Prescription", OWN_PREFIX + "Assignment"
 FINGERPRINT, SCORES, WARNINGS, OUT_OF_DATE = (
     OWN_PREFIX + name for name in ("Fingerprint", "Scores", "Warnings", "OutOfDate")
@@ -76,13 +78,16 @@ class Results:
     def mark(self, outOfDate: bool) -> None:
         """Note on the nodes themselves whether they are out of date, so that saved scenes tell it too."""
         value = "1" if outOfDate else None
-        for node in self.nodes:
+        explored = [node for one in exploredFrom(self.doseNode) for node in one.nodes]
+        for node in [*self.nodes, *explored]:
             if node.GetAttribute(OUT_OF_DATE) != value:
                 node.SetAttribute(OUT_OF_DATE, value)
 
     def remove(self) -> None:
         """Take all out of the scene, with what belongs to it."""
         scene, folder = self.doseNode.GetScene(), folderOf(self.doseNode)
+        for one in exploredFrom(self.doseNode):  # what was kept stays, and tells that its prediction is gone
+            one.mark(True)
         if self.chartNode is not None:
             charts.removeRun(self.chartNode)
         if self.isodoseNode is not None:
@@ -91,11 +96,19 @@ class Results:
         removeEmptyFolder(scene, folder)
 
 
+def exploredFrom(doseNode) -> list[Results]:
+    """What was explored from a predicted dose and is kept in the scene."""
+    return [
+        Results(node) for node in _volumes(doseNode.GetScene()) if node.GetNodeReference(PREDICTED_DOSE) is doseNode
+    ]
+
+
 def resultsOfCt(ctNode) -> list[Results]:
     """The results that a user made for a CT, the earliest first."""
-    scene = ctNode.GetScene()
-    nodes = [
-        scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"))
-    ]
+    nodes = _volumes(ctNode.GetScene())
     return [Results(n) for n in nodes if n.GetAttribute(FINGERPRINT) and n.GetNodeReference(CT) is ctNode]
+
+
+def _volumes(scene) -> list:
+    kind = "vtkMRMLScalarVolumeNode"
+    return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
