@@ -246,7 +246,7 @@ def test_a_named_target_beside_a_given_one_of_its_level_is_asked():
 
 def test_without_any_target_there_is_nothing_to_predict():
     for given_roles in (None, {"PTV70": None}):
-        with pytest.raises(DeepDoseError, match='no segment is a PTV.*roles={"PTV70": "CTV70"}'):
+        with pytest.raises(DeepDoseError, match=r'no segment is a PTV.*roles={"PTV70": "CTV70"}'):
             assign({"1": "Larynx", "2": "CTV70"}, given_roles, "study")
 
 

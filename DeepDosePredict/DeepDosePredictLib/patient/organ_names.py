@@ -22,7 +22,10 @@ def read_organ(tokens: Sequence[Token]) -> NameReading:
     if note := _planning(tokens, words):
         return NameReading(Outcome.HELP, note=note)
     if shortened := _shortened(words):
-        return _with_side(shortened, [shortened, *_sides(words)], _doubts(tokens, [shortened], shortened))
+        single = len(words) - len(_sides(words)) == 1
+        doubts = [f"its name may be short for {shortened.text!r}"] * single
+        doubts += _doubts(tokens, [shortened], shortened)
+        return _with_side(shortened, [shortened, *_sides(words)], doubts)
     named = [word for word in words if word.kind is WordKind.STRUCTURE] or _misspelt(words)
     if len({word.structure for word in named}) != 1 or any(word.kind in _ANATOMY for word in words):
         return _OTHER
@@ -54,15 +57,12 @@ def _sides(words: Sequence[Word]) -> list[Word]:
 
 
 def _shortened(words: Sequence[Word]) -> Word | None:
-    """The structure with a role that alone has a name of several words beginning like this one: "Tronco enc.".
-
-    A word on its own is no shortened name, nor are letters that another name of the vocabulary begins with, too.
-    """
+    """The structure with a role that alone has a name beginning like this one: "Tronco enc.", "Unterk."."""
     rest = [word for word in words if word.kind is not WordKind.FILLER and word not in _sides(words)]
-    if len(rest) < 2 or not any(word.kind is WordKind.UNKNOWN for word in rest):
+    if not any(word.kind is WordKind.UNKNOWN for word in rest):
         return None
     key = "".join(word.text for word in rest)
-    begun = [word for text, word in vocabulary().words.items() if text.startswith(key)] if len(key) > 5 else []
+    begun = [word for text, word in vocabulary().words.items() if text.startswith(key)] if len(key) > 4 else []
     same = {(word.kind, word.structure, word.only) for word in begun}
     return begun[0] if len(same) == 1 and begun[0].kind is WordKind.STRUCTURE else None
 
@@ -106,12 +106,14 @@ def _with_side(organ: Word, words: Sequence[Word], doubts: list[str]) -> NameRea
     sides = {kinds[word.kind] for word in words if word.kind in kinds and word.text not in letters}
     sides |= {letters[word.text] for word in words if word.text in letters}
     is_both = organ.only == _BOTH and not sides
-    if is_both or len(sides) > 1 or any(word.kind is WordKind.BOTH for word in words):
+    has_both = len(sides) > 1 or any(word.kind is WordKind.BOTH for word in words)
+    if is_both or (has_both and "" not in structure.roles):
         return NameReading(Outcome.OTHER, note="both sides")
     roles: tuple[str, ...]
     if "" in structure.roles:
         roles = (structure.roles[""],)
-        doubts += [f"only its {side} half by its name" for side in sides]
+        doubts += [f"only its {side} half by its name" for side in sides if not has_both]
+        doubts += ["both its halves by its name"] * has_both
     elif sides:
         roles = (structure.roles[sides.pop()],)
     else:

@@ -141,7 +141,7 @@ class _Findings:
     def _read_number(self, number: Number) -> None:
         is_digit, value = len(number.text) == 1, number.value
         if number.unit == "mm":
-            of_target = self._sign and self._n_targets
+            of_target = self._sign and self._n_targets and not self._depth
             (self.planning if of_target else self.doubts).append(f"its name has a margin ({number.text} mm)")
             self._sign = self._sign if self._n_targets else ""  # "CTV + 5mm PTV" says how the target was made
         elif self._sign == _AWAY and self._states_level and _is_level(number):
@@ -202,7 +202,9 @@ class _Findings:
         """A target with an organ or CTV beside it: a help structure where something takes it away or joins it."""
         is_site = word.kind is WordKind.SITE_OR_ORGAN or word.structure in _SITES or word.short
         is_cropped = word.structure == EXTERNAL and self._has_margin  # PTV70_skin3mm
-        if is_cropped or (self._sign and not self._depth and not (is_site and self._sign == _HYPHEN)):
+        of_tumour = word.kind is WordKind.TUMOUR and not self._states_level and self._sign != _AWAY  # PTV-GTVnx 70
+        is_open = of_tumour or (is_site and self._sign == _HYPHEN)
+        if is_cropped or (self._sign and not self._depth and not is_open):
             self.planning.append(f"made for planning by its name (with {word.text})")
         else:
             self.doubts.append(f"its name has {word.text!r}, a site or what is taken away from it")
