@@ -86,6 +86,12 @@ def _is_level(number: Number) -> bool:
     return number.unit in ("", "gy", "cgy") and SURE_GY[0] <= value <= SURE_GY[1]
 
 
+def _is_minus(space: Token, hyphen: Token, number: Token) -> bool:
+    """Whether a hyphen is written as a minus: "PTV70 -2", other than PTV70-2 and PTV 70 - 2."""
+    signs = (space, hyphen) == (Sign(" "), Sign("-"))
+    return signs and isinstance(number, Number) and len(number.text) == 1 and not number.unit
+
+
 class _Findings:
     """What speaks against a target in a name, read from left to right.
 
@@ -106,10 +112,14 @@ class _Findings:
         self._states_level = False  # up to here
         self._has_percent = any(getattr(token, "unit", "") == "%" or token == Sign("%") for token in tokens)
         self._has_margin = any(isinstance(token, Number) and token.unit == "mm" for token in tokens)
+        if any(_is_minus(*tokens[n : n + 3]) for n in range(len(tokens) - 2)):
+            self.doubts.append("its name may have a margin")
         if is_set_apart(tokens):
             self.planning.append("its name begins or ends with _ or ~")
-        for token in tokens:
+        for before, token in zip((None, *tokens), tokens, strict=False):
             self._read(token)
+            if isinstance(before, Word) and isinstance(token, Number) and before.kind in _SIDES and not self._n_targets:
+                self.doubts.append(f"{before.text}{token.text} in its name is not understood")  # R1: right or ring
         if self._sign in (_AWAY, _JOINED):
             self._leaves_open()
         if len({token.kind for token in tokens if isinstance(token, Word) and token.kind in _RANKS}) > 1:
