@@ -601,7 +601,7 @@ def test_points_and_open_lines_are_no_structure_and_empty_organs_are_said(patien
             lambda d: setattr(d.StructureSetROISequence[0], "ReferencedFrameOfReferenceUID", "1.2"),
             "PTV_7000: .* frame of",
         ),
-        (lambda d: setattr(d, "StructureSetROISequence", []), "it has no segments"),
+        (lambda d: d.update({"StructureSetROISequence": [], "ROIContourSequence": []}), "it has no segments"),
         (lambda d: setattr(d, "ROIContourSequence", []), "no PTV has any voxel"),
     ],
 )
@@ -750,6 +750,28 @@ def test_contours_that_are_there_twice_count_once(patient, name):
     twice = read_case(patient)
     assert twice.notes == whole.notes
     np.testing.assert_array_equal(twice.rois.bits, whole.rois.bits)
+
+
+def test_contours_without_a_name_are_nobodys(patient):
+    """Without its name a target was left out in silence."""
+    edit(patient / "structures.dcm", lambda d: d.StructureSetROISequence.pop(1))
+    with pytest.raises(CaseError, match=r"structures.dcm: it has contours of ROI 2, but no name"):
+        read_case(patient)
+    edit(patient / "structures.dcm", lambda d: d.ROIContourSequence[1].__delattr__("ContourSequence"))
+    assert read_case(patient).targets() == ("PTV70",)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda contour: setattr(contour, "ContourGeometricType", "POINT"),
+        lambda contour: setattr(contour, "ContourGeometricType", "OPEN_PLANAR"),
+        lambda contour: contour.update({"NumberOfContourPoints": 2, "ContourData": contour.ContourData[:6]}),
+    ],
+)
+def test_contours_that_enclose_nothing_are_said(patient, change):
+    edit(patient / "structures.dcm", lambda d: change(d.ROIContourSequence[0].ContourSequence[2]))
+    assert any("PTV_7000: 1 of" in note and "left out" in note for note in read_case(patient).notes)
 
 
 def test_questions_about_contours_come_before_voxels_are_read(patient, monkeypatch, no_pixels):

@@ -56,6 +56,21 @@ class StructureSet:
                 if text(contour, "ContourGeometricType") in CLOSED
             ]
 
+    def doubts(self, number: str) -> list[str]:
+        """A word where contours of a ROI enclose nothing: points, open lines, closed ones of one or two points."""
+        with reading(self.path):
+            found = [
+                text(contour, "ContourGeometricType") in CLOSED and int(contour.get("NumberOfContourPoints") or 3) > 2
+                for roi in items(self.dataset, "ROIContourSequence")
+                if text(roi, "ReferencedROINumber") == number
+                for contour in items(roi, "ContourSequence")
+            ]
+        if all(found):
+            return []
+        return [
+            f"{self.names[number]}: {found.count(False)} of {len(found)} contours are points or lines and were left out"
+        ]
+
     def images(self, number: str) -> list[str]:
         """SOP instance UID of the CT slice that each of `contours` refers to; "" where it is none or several."""
         with reading(self.path):
@@ -97,6 +112,13 @@ def read_structures(path: Path, contours: bool = True) -> StructureSet:
             for one in items(dataset, "RTROIObservationsSequence")
             if (number := text(one, "ReferencedROINumber")) in names
         }
+        for roi in items(dataset, "ROIContourSequence"):
+            number = text(roi, "ReferencedROINumber")
+            if number not in names and any(True for _ in items(roi, "ContourSequence")):
+                raise CaseError(
+                    f"{path}: it has contours of ROI {number or 'without number'}, but no name for them; they may be a"
+                    " target's: export the structure set again"
+                )
         return StructureSet(path, text(dataset, "SOPInstanceUID"), names, frames, types, dataset)
 
 

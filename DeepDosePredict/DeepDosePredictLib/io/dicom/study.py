@@ -74,11 +74,12 @@ def read_study(
         role: [(structures.names[n], _shape(structures, n, ct)) for n in rois]
         for role, rois in assignment.roles.items()
     }
+    drawn = [doubt for rois in assignment.roles.values() for number in rois for doubt in structures.doubts(number)]
     case = clinical_case(ct.volume, parts, where, reference, assignment, trained)
     with reading(study.ct[0]):
         refer_to = DicomReference.of(ct.elements, structures.uid, assignment.roles)
     unmet = plans.without_target(case.prescriptions.values())
-    notes = (*study.notes, *plans.notes, *unmet, *assignment.warnings(), *dose_notes, *doubts, *case.notes)
+    notes = (*study.notes, *plans.notes, *unmet, *assignment.warnings(), *dose_notes, *doubts, *drawn, *case.notes)
     return replace(case, name=study.name, notes=notes, dicom=refer_to)
 
 
