@@ -44,8 +44,9 @@ class PlotView:
         plot.SetLabel(series.GetName())
         plot.SetColorF(*series.GetColor())
         plot.SetWidth(series.GetLineWidth())
-        solid = series.GetLineStyle() == slicer.vtkMRMLPlotSeriesNode.LineStyleSolid
-        plot.GetPen().SetLineType(vtk.vtkPen.SOLID_LINE if solid else vtk.vtkPen.DASH_LINE)
+        kind, pen = slicer.vtkMRMLPlotSeriesNode, vtk.vtkPen
+        styles = {kind.LineStyleDash: pen.DASH_LINE, kind.LineStyleDot: pen.DOT_LINE}
+        plot.GetPen().SetLineType(styles.get(series.GetLineStyle(), pen.SOLID_LINE))
 
     @property
     def plot_area(self) -> tuple[float, float, float, float]:

@@ -492,6 +492,13 @@ def test_the_legend_never_lies_on_curves(patient, structures, size):
     assert colorsOf(chart).keys() == set(names)
 
 
+def test_a_table_deleted_by_a_user_spoils_no_chart(patient):
+    chart = dvhChart(patient.dvhs())
+    patient.scene.scene.RemoveNode(chart.GetNthPlotSeriesNode(0).GetTableNode())
+    showStructure(chart, "Brainstem", False)
+    assert not structuresOf(chart)["Brainstem"] and chart.GetXAxisRange()[1] > 70
+
+
 def test_each_run_starts_afresh(patient, slicer_rt):
     """A new parameter node a run: tables of an earlier one are not written again under another dose."""
     first = patient.slicer_rt_dvhs(slicer_rt)

@@ -162,14 +162,16 @@ def _shortened(name: str) -> str:
 
 def _fit(chart) -> None:
     """Fit legend and dose axis to the curves that are plotted, and SlicerRT's ticks where the curves are its own."""
-    plotted, ofRun = _plotted(chart), _allSeries(chart)
+    plotted = _plotted(chart)
+    tables = [node for node in (series.GetTableNode() for series in _allSeries(chart)) if node is not None]
     hasLegend = len(plotted) <= MOST_CURVES_OF_LEGEND
     chart.SetLegendVisibility(hasLegend)
-    if ofRun:
-        highest = max(curveOf(series.GetTableNode())[0][-1] for series in ofRun)
+    if tables:
+        highest = max(curveOf(table)[0][-1] for table in tables)
         chart.SetXAxisRangeAuto(False)
         chart.SetXAxisRange(0, 10 * ceil(highest * (ROOM_FOR_LEGEND if hasLegend else ROOM) / 10))
-    markShown(chart.GetNodeReference(PARAMETER_REFERENCE), [one.GetTableNode() for one in plotted])
+    shown = [series.GetTableNode() for series in plotted if series.GetTableNode() is not None]
+    markShown(chart.GetNodeReference(PARAMETER_REFERENCE), shown)
 
 
 def _segmentOf(series) -> str:
