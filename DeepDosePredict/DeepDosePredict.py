@@ -185,6 +185,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, caller, event):
         if self._isPredicting:
             self._whyStopped = _("The scene was closed; nothing was predicted.")
+        self._added = []
         if not self.isDestroyed:
             self.setParameterNode(None)
 
@@ -194,11 +195,15 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
-        """Data loaded while the module is shown may be what an empty selector waits for."""
+        """Loaded data may be what an empty selector waits for, or make a question of the dose that is selected.
+
+        A scene brings its selection with it.
+        """
         isInput = node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLSegmentationNode")
-        if isInput and not self.isDestroyed and self._parameterNode is not None and not self._isPredicting:
-            self._added.append(node)
-            self.watch.soon()
+        if isInput and not self.isDestroyed and not self._isPredicting and not slicer.mrmlScene.IsImporting():
+            self._added.append(node.GetID())
+            if self._parameterNode is not None:
+                self.watch.soon()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAboutToBeRemoved(self, caller, event, node):
@@ -259,10 +264,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         if self._added:
             chosen = parameters.ct, parameters.segmentation, parameters.referenceDose
+            added = filter(None, map(slicer.mrmlScene.GetNodeByID, self._added))
             with slicer.util.NodeModify(parameters):
-                parameters.ct, parameters.segmentation, parameters.referenceDose = patients.completed(
-                    chosen, self._added
-                )
+                parameters.ct, parameters.segmentation, parameters.referenceDose = patients.completed(chosen, added)
             self._added = []
         self.refresh()
         results = self.results.results

@@ -73,12 +73,17 @@ def test_default_inputs_are_of_one_patient(session, scene):
     assert [selector.currentNode() for selector in chosen] == [second.ct, second.segmentation, second.dose]
 
 
-def test_of_several_doses_none_is_taken_until_the_user_says_which(session, scene, patient, tiny_model):
+def add_phase(scene, patient) -> None:
+    """Another dose of a patient."""
     phase = scene.volume(np.zeros((4, 4, 4), np.float32), lps_grid((1, 1, 1)), "Phase 2")
     phase.SetAttribute(subject_hierarchy.DOSE_ATTRIBUTE, "1")
     hierarchy = scene.scene.GetSubjectHierarchyNode()
     study = subject_hierarchy.ancestorOf(patient.ct, "Study")
     hierarchy.SetItemParent(subject_hierarchy.itemOf(hierarchy, phase), study)
+
+
+def test_of_several_doses_none_is_taken_until_the_user_says_which(session, scene, patient, tiny_model):
+    add_phase(scene, patient)
     panel = session.open()
     panel.logic.getParameterNode().model = str(tiny_model)
     assert panel.ui.referenceDoseSelector.currentNode() is None
@@ -88,6 +93,32 @@ def test_of_several_doses_none_is_taken_until_the_user_says_which(session, scene
     predict(panel)
     session.wait()
     assert panel.results.results.differenceNode is not None and not panel.ui.outOfDateFrame.visible
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_dose_that_comes_later_makes_the_selected_one_a_question(session, scene, patient, is_open):
+    panel = session.open()
+    assert panel.ui.referenceDoseSelector.currentNode() is patient.dose, "the only one"
+    if not is_open:
+        session.leave()
+    add_phase(scene, patient)
+    session.wait()
+    if not is_open:
+        session.enter()
+    assert panel.ui.referenceDoseSelector.currentNode() is None
+    assert "dose A, Phase 2" in panel.ui.warningsLabel.text
+
+
+def test_a_saved_scene_keeps_the_users_choice_of_several_doses(session, scene, patient, tmp_path):
+    add_phase(scene, patient)
+    panel = session.open()
+    panel.ui.referenceDoseSelector.setCurrentNode(patient.dose)
+    assert scene.scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    scene.scene.Clear(0)
+    session.wait()
+    assert scene.scene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    session.wait()
+    assert panel.ui.referenceDoseSelector.currentNode().GetName() == "dose A"
 
 
 def test_a_mixture_is_warned_of_before_predict(panel, second):
