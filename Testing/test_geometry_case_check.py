@@ -174,6 +174,20 @@ def test_arms_couch_and_what_the_external_leaves_out(small_case):
     assert "tissue beside the body (arms" in doubts()
 
 
+def test_a_board_that_touches_the_body_is_told_from_it(small_case):
+    """It lies under the shoulders, where the body finds it, and goes on below the neck."""
+    ct = small_case.ct.copy()
+    ct[10:26, 30:52, 20:44] = 40  # shoulders
+    ct[:, 52:56, 8:56] = 40
+    body = body_of(ct)
+    assert body[40, 53, 10]
+    for external in (None, body):
+        (doubt,) = body_doubts(ct, body, external, small_case.dose_mask, small_case.spacing)
+        assert "something flat below the body (couch, board?)" in doubt
+    ct[:, 52:56, :16] = ct[:, 52:56, 48:] = -1000  # no wider than a neck
+    assert body_doubts(ct, body_of(ct), None, small_case.dose_mask, small_case.spacing) == []
+
+
 def test_metal_is_said(small_case):
     ct = np.where(ball(SMALL, (31.5, 24, 31.5), 4), 3071, small_case.ct).astype(np.int16)
     assert "cm3 of metal" in " ".join(site_doubts(replace(small_case, ct=ct)))

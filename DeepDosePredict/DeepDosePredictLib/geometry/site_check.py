@@ -29,6 +29,8 @@ CUT_SLICES, CUT_VOXELS = 3, 3
 EXTERNAL_CM3, EXTERNAL_AIR_CM3, AIR_HU = 50.0, 500.0, -700.0
 """What a contoured body may hold beside the body, and leave out of it; and air around it. OpenKBP's dose masks hold 7
 cm3 of air at the median, and more than 500 in one of twenty patients."""
+BOARD_MM = (40.0, 150.0)
+"""The greatest height and least width of a couch or board in an axial slice."""
 FIELD_VOXELS = 0.02  # of the field's radius
 
 _IN_PLANE = np.array([[[0] * 3] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0] * 3] * 3], bool)
@@ -94,7 +96,31 @@ def body_doubts(
     volume = np.count_nonzero(ndimage.binary_dilation(core, _IN_PLANE, radius, mask=tissue)) * voxel_cm3
     if volume > ARMS_CM3:
         doubts.append(f"{volume:.0f} cm3 of tissue beside the body (arms, bolus?) get no dose")
+    if (volume := np.count_nonzero(_boards(patient, spacing) & body) * voxel_cm3) > EXTERNAL_CM3:
+        doubts.append(
+            f"{volume:.0f} cm3 of something flat below the body (couch, board?) hang together with it: it is taken for"
+            " the patient and gets dose"
+        )
     return doubts if external is None else doubts + _external(hu, body, external[slices], voxel_cm3)
+
+
+def _boards(patient: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """(K, J, I) bool: parts of axial slices that lie wide and flat behind the largest part of their slice."""
+    labels, _ = ndimage.label(patient, _IN_PLANE)
+    sizes = np.bincount(labels.ravel())
+    boxes = ndimage.find_objects(labels)
+    found = np.zeros(len(sizes), bool)
+    for plane in labels:
+        parts = np.unique(plane[plane > 0])
+        if len(parts) < 2:
+            continue
+        largest = boxes[parts[np.argmax(sizes[parts])] - 1][1]
+        for part in parts:
+            rows, columns = boxes[part - 1][1:]
+            height, width = (rows.stop - rows.start) * spacing[1], (columns.stop - columns.start) * spacing[2]
+            behind = rows.start > (largest.start + largest.stop) / 2
+            found[part] = behind and height <= BOARD_MM[0] and width >= BOARD_MM[1]
+    return found[labels]
 
 
 def _external(hu: np.ndarray, body: np.ndarray, external: np.ndarray, voxel_cm3: float) -> list[str]:
