@@ -496,69 +496,14 @@ class DeepDosePredictLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return DeepDosePredictParameterNode(super().getParameterNode())
 
-    def predict(
-        self,
-        ctNode,
-        segmentationNode,
-        referenceDoseNode=None,
-        roles=None,
-        model=None,
-        device="auto",
-        singlePass=None,
-        outputGrid="model",
-        goals="head-and-neck",
-        metrics="",
-        gantryAngles=None,
-        progress=None,
-        dvhs=prediction.SLICERRT,
-    ):
-        """Predict and compare; see prediction.predictDose for the arguments and the PredictionResult."""
-        return prediction.predictDose(
-            ctNode,
-            segmentationNode,
-            referenceDoseNode,
-            roles=roles,
-            model=model,
-            device=device,
-            singlePass=singlePass,
-            outputGrid=outputGrid,
-            goals=goals,
-            metrics=metrics,
-            gantryAngles=gantryAngles,
-            progress=progress,
-            dvhs=dvhs,
-        )
-
-    def explore(self, result, priorities=None, wanted=None, gantryAngles=None):
-        """The dose for priorities beside a prediction; see exploration.exploreDose and its ExplorationResult."""
-        return exploration.exploreDose(result, priorities, wanted, gantryAngles)
-
-    def tradeOff(self, result, role, metric="mean", priorities=None):
-        """What sparing an organ costs: (TradeOff with sentence() and judgement(), plot chart node)."""
-        return exploration.exploreTradeOff(result, role, metric, priorities)
-
-    def objectives(self, result, path=None, nodes=False):
-        """Objectives for a planning system, of a prediction or an exploration (list of DoseObjective).
-
-        path: of a .csv or .json file to write; nodes: whether to make SlicerRT's objective nodes, too.
-        """
-        return exploration.objectivesOf(result, path, nodes)
-
-    def matchRoles(self, segmentationNode, referenceDoseNode=None):
-        """Which segment feeds which model input, by name (list of structure_names.Match)."""
-        return inputs.matchRoles(segmentationNode, referenceDoseNode)
-
-    def checkInputs(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
-        """Why a prediction is not possible (problem, "" if it is) and what to know before it (warnings)."""
-        return inputs.checkInputs(ctNode, segmentationNode, referenceDoseNode, roles=roles, model=model)
-
-    def inputFingerprint(self, ctNode, segmentationNode, referenceDoseNode=None, roles=None, model=None):
-        """Text that differs when anything differs that the prediction depends on."""
-        return fingerprint.inputFingerprint(ctNode, segmentationNode, referenceDoseNode, roles, model)
-
-    def segmentNames(self, segmentationNode):
-        """{segment ID: name} in the segmentation's order."""
-        return inputs.segmentNames(segmentationNode)
+    predict = staticmethod(prediction.predictDose)
+    explore = staticmethod(exploration.exploreDose)
+    tradeOff = staticmethod(exploration.exploreTradeOff)
+    objectives = staticmethod(exploration.objectivesOf)
+    matchRoles = staticmethod(inputs.matchRoles)
+    checkInputs = staticmethod(inputs.checkInputs)
+    inputFingerprint = staticmethod(fingerprint.inputFingerprint)
+    segmentNames = staticmethod(inputs.segmentNames)
 
 
 class DeepDosePredictTest(ScriptedLoadableModuleTest):

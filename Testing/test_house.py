@@ -36,7 +36,7 @@ SIDEWAYS = {("dvh", "geometry")}
 
 MAX_LOOSE, MAX_ARGUMENTS = 4, 6
 # Slicer's own signatures: what users call in the Python console, with every option by its name.
-CONSOLE = {("DeepDosePredict.py", "predict"), ("mrml/prediction.py", "predictDose")}
+CONSOLE = {("mrml/prediction.py", "predictDose")}
 
 
 def name_of(path: Path) -> str:
