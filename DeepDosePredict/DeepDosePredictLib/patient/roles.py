@@ -54,7 +54,7 @@ class DoseAnswer:
     """Which of several doses the user means: file name, ID, description, or a pattern of these.
 
     Attributes:
-        for_cohort: whether it was said of a cohort, of which this patient may have one dose under another name.
+        for_cohort: whether it is a pattern or was said of a cohort: this patient may have one dose under another name.
     """
 
     text: str
@@ -66,7 +66,8 @@ def dose_answer(given: Mapping[str, Any] | None) -> DoseAnswer | None:
     texts = _texts((given or {}).get(REFERENCE_DOSE))
     if len(texts) > 1:
         raise DeepDoseError(f"{REFERENCE_DOSE}: {', '.join(texts)} cannot all be the reference; give one dose")
-    return DoseAnswer(texts[0], texts[0] in _texts((given or {}).get(IF_PRESENT))) if texts else None
+    common = (*_texts((given or {}).get(IF_PRESENT)), *(text for text in texts if set(text) & set("*?[")))
+    return DoseAnswer(texts[0], texts[0] in common) if texts else None
 
 
 def _texts(names: Any) -> tuple[str, ...]:
