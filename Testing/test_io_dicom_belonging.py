@@ -161,7 +161,7 @@ def test_a_choice_for_a_cohort_holds_where_there_are_several_doses_and_is_told_e
     for_all = {"reference_dose": "*sum*", "patients": {}}
     (note,) = read_case(patient, roles=for_all).notes
     assert read_case(patient, roles={"reference_dose": "*sum*"}).notes == (note,)
-    with pytest.raises(CaseError, match="'sum.dcm' fits none of the doses"):
+    with pytest.raises(CaseError, match=r"'sum.dcm' fits none of the doses"):
         read_case(patient, roles={"reference_dose": "sum.dcm"})
     assert note.startswith("the reference is the only dose here") and "'*sum*'" in note
     own = {"patients": {"small": {"reference_dose": "dose.dcm"}}, "reference_dose": "*sum*"}

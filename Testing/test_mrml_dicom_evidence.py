@@ -116,3 +116,14 @@ def test_segments_without_a_number_are_found_by_names_of_one_roi_only(segmentati
     for n in range(6):
         segmentation.GetSegmentation().GetNthSegment(n).RemoveTag(ROI_NUMBER_TAG)
     assert set(dicomEvidence(segmentation).types) == set(NAMES[:4])
+
+
+def test_another_part_of_the_body_is_said(scene, segmentation, folder, monkeypatch):
+    ct = scene.volume(np.zeros((2, 2, 2), np.int16), lps_grid((3, 3, 3)))
+    answers = {"not_targets": ["Region 3"]}
+    ct.SetAttribute("DICOM.instanceUIDs", f"{pydicom.dcmread(folder / 'ct-001.dcm').SOPInstanceUID} 1.2.3")
+    assert not any("BodyPart" in words for words in inputs.checkInputs(ct, segmentation, roles=answers).warnings)
+    edit(folder / "ct-001.dcm", lambda d: setattr(d, "BodyPartExamined", "PROSTATE"))
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(folder))
+    warnings = inputs.checkInputs(ct, segmentation, roles=answers).warnings
+    assert "the CT's BodyPartExamined is PROSTATE: the models know head and neck only" in warnings

@@ -15,13 +15,16 @@ import slicer
 import vtk
 
 from ..errors import CaseError
+from ..io.dicom.belonging import body_part_doubts
 from ..io.dicom.files import items, read_dataset, reading, text
 from ..io.dicom.rtplan import Prescriptions, read_prescriptions
 from ..io.dicom.rtstruct import StructureSet, read_structures
 from .subject_hierarchy import hierarchyOf
 
 ROI_NUMBER_TAG = "DicomRtImport.RoiNumber"
-_MODALITY = "0008,0060"
+_INSTANCES = "DICOM.instanceUIDs"
+"""Attribute of volumes that Slicer loaded from DICOM."""
+_MODALITY, _BODY_PART = "0008,0060", "0018,0015"
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,14 @@ def dicomEvidence(segmentationNode) -> DicomEvidence:
         plans,
         plans.notes,
     )
+
+
+def bodyPartDoubts(ctNode) -> list[str]:
+    """See `belonging.body_part_doubts`; nothing where the CT's files are not in Slicer's DICOM database."""
+    database = getattr(slicer, "dicomDatabase", None)
+    uids = (ctNode.GetAttribute(_INSTANCES) or "").split()
+    file = database.fileForInstance(uids[0]) if database is not None and uids else ""
+    return body_part_doubts(database.fileValue(file, _BODY_PART)) if file else []
 
 
 @lru_cache(maxsize=8)

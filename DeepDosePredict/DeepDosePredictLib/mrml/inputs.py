@@ -15,7 +15,7 @@ from ..patient.rois import is_target, prescription
 from ..patient.roles import REFERENCE_DOSE, assign, dose_answer
 from ..patient.site_names import read_site_names
 from ..patient.structure_names import Evidence, Match, match_structures, read_name
-from .dicom_evidence import dicomEvidence
+from .dicom_evidence import bodyPartDoubts, dicomEvidence
 from .fingerprint import segmentFingerprint, volumeFingerprint
 from .geometry import linearToWorld, volumeGrid, volumeOf
 from .patients import dosesOf, dosesToChooseFrom, mixtureWarnings, volumesOf
@@ -162,7 +162,7 @@ def checkedInputs(
     assignment = assignSegments(segmentationNode, roles, referenceDoseNode)
     known = dicomEvidence(segmentationNode)
     levels = (level for level in map(prescription, assignment.roles) if level is not None)
-    mixed += [*known.notes, *known.plans.without_target(levels)]
+    mixed += [*bodyPartDoubts(ctNode), *known.notes, *known.plans.without_target(levels)]
     return Inputs(ctNode, segmentationNode, referenceDoseNode, assignment, tuple(mixed))
 
 

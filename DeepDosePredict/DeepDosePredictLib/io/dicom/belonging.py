@@ -66,9 +66,8 @@ def check_places(contours: Sequence[np.ndarray], images: Sequence[str], ct: CtSe
         )
 
 
-def body_part_doubts(ct: Dataset) -> list[str]:
-    """What the CT says it shows, where that is no head and neck."""
-    part = text(ct, "BodyPartExamined")
+def body_part_doubts(part: str) -> list[str]:
+    """What a CT says it shows, its BodyPartExamined, where that is no head and neck."""
     if not is_elsewhere(part):
         return []
     return [f"the CT's BodyPartExamined is {part}: the models know head and neck only"]

@@ -54,7 +54,7 @@ def read_study(
     check_grid(ct.grid, ct.where)
     with reading(study.ct[0]):
         check_patients(ct.elements, structures)
-        doubts = (*ct.doubts, *body_part_doubts(ct.elements))
+        doubts = (*ct.doubts, *body_part_doubts(text(ct.elements, "BodyPartExamined")))
 
     where = str(study.structures)
 
