@@ -168,6 +168,25 @@ def test_no_picture_mixes_patients(panel, session, patient, second, monkeypatch)
     assert layers() == {(patient.ct, first.differenceNode)}
 
 
+def test_the_plot_view_shows_the_dvhs_of_the_selected_patient(panel, scene, patient, second):
+    slicerrt_standin.install(scene)
+    keep_one_structure(panel, patient)
+    view = scene.scene.AddNewNodeByClass("vtkMRMLPlotViewNode")
+    predict(panel)
+    view.SetPlotChartNodeID(panel.results.results.chartNode.GetID())
+    selection = scene.scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+    selection.SetActivePlotChartID(view.GetPlotChartNodeID())
+    predict(panel)
+    chart = panel.results.results.chartNode
+    assert view.GetPlotChartNode() is chart, "the new one, first built in, then SlicerRT's, not that of a run gone"
+    panel.ui.ctSelector.setCurrentNode(second.ct)
+    assert view.GetPlotChartNode() is None and not selection.GetActivePlotChartID(), "no DVHs of another patient"
+    other = scene.scene.AddNewNodeByClass("vtkMRMLPlotChartNode")
+    view.SetPlotChartNodeID(other.GetID())
+    panel.ui.ctSelector.setCurrentNode(patient.ct)
+    assert view.GetPlotChartNode() is other, "another module's chart is left alone"
+
+
 def test_another_patients_ct_brings_its_structures_and_dose(panel, session, patient, second):
     """Selecting a second patient takes one choice, and nothing of the first stays."""
     predict(panel)

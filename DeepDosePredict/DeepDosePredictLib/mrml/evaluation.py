@@ -21,6 +21,7 @@ from .difference import differenceVolume
 from .dvh import computeDvhs
 from .dvh_result import EXPLORED, DvhResult, DvhSettings, removeNodes
 from .inputs import Inputs, segmentNames
+from .plot_views import showInPlaceOfOwn
 from .results import CHART, DIFFERENCE, TABLE, Results
 from .slicerrt_dvh import findLogic, slicerRtDvhs, slicerRtProblem
 from .subject_hierarchy import fileAsDose, fileInFolder, folderOf, isDose
@@ -131,6 +132,7 @@ class Evaluator:
         results = Results(self.doseNode)
         earlier = [results.metricsTableNode, *runNodes(results.chartNode)]
         evaluation = self._placed(dvhs)
+        showInPlaceOfOwn(self.doseNode.GetScene(), evaluation.chartNode)
         removeNodes(earlier, [self.inputs.segmentationNode, *self.doses.values()])
         return evaluation
 

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
-from ..mrml import charts, comparison, isodose, slice_views
+from ..mrml import charts, comparison, isodose, plot_views, slice_views
 from ..mrml.results import ACCOUNT, FINGERPRINT, ISODOSE, SCORES, WARNINGS, Results, resultsOfCt
 from ..patient.assignment import summary
 from ..patient.rois import prescription
@@ -63,6 +63,8 @@ class ResultsSection:
             slice_views.showStructuresOf(ct)
             slice_views.showLayers(ct, self._layer())
             self._show_isodose()
+        if is_other:
+            plot_views.showInPlaceOfOwn(slicer.mrmlScene, self.results.chartNode if self.results else None)
 
     def show(self, out_of_date: bool) -> None:
         ui, results = self.ui, self.results
@@ -100,6 +102,7 @@ class ResultsSection:
     def take(self, result, fingerprint: str) -> None:
         """Put a new result in the place of the patient's one before, and show it."""
         results = Results(result.doseNode)
+        plot_views.showInPlaceOfOwn(slicer.mrmlScene, result.chartNode)
         for earlier in resultsOfCt(results.ctNode):
             earlier.remove()
         results.note(FINGERPRINT, fingerprint)
