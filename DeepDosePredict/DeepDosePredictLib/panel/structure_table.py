@@ -141,7 +141,7 @@ class StructureTable:
     def _combo(self, row: StructureRow, tip: str):
         combo = ctk.ctkComboBox()
         combo.scrollWheelEffect = ctk.ctkComboBox.NeverScroll  # scrolling the panel must not change a structure
-        combo.elideMode = qt.Qt.ElideMiddle  # the end of a name often tells the side
+        combo.setProperty("elideMode", qt.Qt.ElideMiddle)  # the end of a name often tells the side
         combo.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         combo.setMinimumContentsLength(6)
         choices = self._choices(row)
