@@ -20,7 +20,7 @@ ORDER = (
     {"resources", "device"},
     {"patient"},
     {"geometry", "dvh"},
-    {"planner"},
+    {"planner", "trust"},
     {"model"},
     {"explore"},
     {"io"},

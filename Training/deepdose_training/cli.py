@@ -14,6 +14,7 @@ from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.roles import read_roles
 from DeepDosePredictLib.model.contract import ChannelSpec
 
+from .calibrate import Calibration, calibrate
 from .combine import average_models, join_planners
 from .configuration import read_config
 from .dataset import NO_PLANS, Plans
@@ -208,6 +209,25 @@ def _combine(options: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".safetensors file")
+    parser.add_argument(
+        "--learnt-from",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FOLDER",
+        help="patients that the model was trained on: what later patients are compared with",
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: MODEL itself)")
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    output = options.output or options.model
+    print(f"Wrote {calibrate(options.model, output, Calibration(options.learnt_from))}")
+    return 0
+
+
 def _import_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cohort", nargs="+", type=Path, metavar="COHORT", help="patient folder or folder of patients")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="CACHE")
@@ -296,6 +316,9 @@ COMMANDS = {
     "planner": Command("Train the planner that makes a model's plans.", _planner_arguments, _train_planner),
     "export": Command("Export a checkpoint as a model file.", _export_arguments, _export),
     "combine": Command("Make one model or planner of several.", _combine_arguments, _combine),
+    "calibrate": Command(
+        "Measure how far a model can be trusted, and write that into its file.", _calibrate_arguments, _calibrate
+    ),
     "import": Command("Make a training cache of one's own patients.", _import_arguments, _import),
     "study": Command("Train and score the variants of a study.", _study_arguments, _study),
     "report": Command("Draw tables and figures of a study.", _report_arguments, _report),

@@ -17,7 +17,18 @@ from .sources import CaseSource
 from .workers import default_workers, outcomes_of
 
 LOST = "its result was removed or changed while the run went on; predict again"
-COLUMNS = ("patient", "status", "dose_error_gy", "dvh_error_gy", "seconds", "device", "contours", "warnings", "error")
+COLUMNS = (
+    "patient",
+    "status",
+    "dose_error_gy",
+    "dvh_error_gy",
+    "seconds",
+    "device",
+    "contours",
+    "scope",
+    "warnings",
+    "error",
+)
 
 
 @dataclass(frozen=True)
@@ -167,6 +178,7 @@ def _summary_row(patient: str, outcome: Result | str) -> list[str]:
             "seconds": f"{outcome.seconds:.3f}",
             "device": outcome.device,
             "contours": "; ".join(outcome.assignment.lines()),
+            "scope": outcome.scope,
             "warnings": "; ".join(outcome.warnings),
         }
         if outcome.dose_error is not None:

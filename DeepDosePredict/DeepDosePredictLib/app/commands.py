@@ -58,6 +58,8 @@ def predict(options: Namespace) -> int:
         say(f"  against the reference: dose error {result.dose_error:.2f} Gy, DVH error {result.dvh_error:.2f} Gy")
     for line in result.assignment.lines():
         say(f"  {line}")
+    if result.scope and result.scope not in result.warnings:
+        say(f"  {result.scope}")
     for warning in result.warnings:
         say(f"  warning: {warning}")
     return 0

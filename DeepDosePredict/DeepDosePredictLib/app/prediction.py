@@ -122,7 +122,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
 
     With them the dose in the form in which the patient was read. Returns what result.json holds.
     """
-    label, warnings = f"{model.label}, {RESEARCH_USE}", "; ".join(prediction.warnings)
+    label = f"{model.label}, {RESEARCH_USE}"
     score = None
     if case.dose is not None:
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
@@ -132,13 +132,14 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             stage / "dose.nrrd",
             prediction.dose,
             case.grid,
-            **provenance(case, prediction.warnings, prediction.device, model),
+            **provenance(case, prediction.warnings, prediction.device, model, prediction.scope),
         )
         write_dvh(stage / "dvh.csv", case, prediction.dose, label)
         write_metrics(stage / "metrics.csv", metrics, label)
         form = job.source.form
         if form is not None and form.write_dose is not None:
-            form.write_dose(stage / form.dose_file, prediction.dose, case, model.label, warnings)
+            comments = "; ".join(dict.fromkeys((prediction.scope, *prediction.warnings)))
+            form.write_dose(stage / form.dose_file, prediction.dose, case, model.label, comments)
         pictures = write_report(
             stage / "report.png",
             case,
@@ -161,6 +162,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             dvh_error=None if score is None else score.dvh_error,
             metrics=metrics,
             assignment=case.assignment,
+            scope=prediction.scope,
             files={file.name: file.stat().st_size for file in sorted(stage.iterdir())},
         )
         page = patient_page(result, pictures, in_cohort=job.in_cohort).encode()
@@ -170,7 +172,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
     return result
 
 
-def provenance(case: Case, warnings: Sequence[str], device: str, model: Model) -> dict[str, str]:
+def provenance(case: Case, warnings: Sequence[str], device: str, model: Model, scope: str = "") -> dict[str, str]:
     """NRRD header entries that say where a dose comes from."""
     notes = {
         "Patient": case.name,
@@ -179,6 +181,7 @@ def provenance(case: Case, warnings: Sequence[str], device: str, model: Model) -
         "Version": __version__,
         "Device": device,
         "Contours": "; ".join(case.assignment.lines()),
+        "Scope": scope,
         "Warnings": "; ".join(warnings),
         "Use": RESEARCH_USE,
     }

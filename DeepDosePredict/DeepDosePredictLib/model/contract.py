@@ -22,9 +22,12 @@ from pathlib import Path
 
 from ..errors import DeepDoseError, ModelError
 from ..geometry.trained_grid import TrainedGrid
+from ..patient.case import Case
 from ..patient.rois import OARS, PTVS, is_target, mirrored_name, prescription, target_prescription
 from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import MAX_BEAMS
+from ..trust.features import case_features
+from ..trust.scope import Scope, Verdict
 
 FORMAT = "deepdose-2"
 MAX_HEADER_BYTES = 10**8
@@ -225,6 +228,7 @@ class Contract:
         training_data: what it was trained on, in words.
         recipe: how it was trained, in words.
         validation: scores on the validation patients, {"dose_score": Gy, "dvh_score": Gy, ...}.
+        scope: the kind of patients that it learnt from; None where nobody has measured it.
     """
 
     name: str
@@ -238,6 +242,7 @@ class Contract:
     training_data: str = ""
     recipe: str = ""
     validation: dict[str, float] = field(default_factory=dict)
+    scope: Scope | None = None
 
     @property
     def architecture(self) -> str:
@@ -254,6 +259,16 @@ class Contract:
         if missing := [roi for roi in self.channels.rois() if not is_target(roi) and roi not in structures]:
             doubts.append(f"not contoured, so not spared: {', '.join(missing)}")
         return doubts
+
+    def verdict(self, case: Case) -> Verdict:
+        """Whether a case is of the kind that the model learnt from."""
+        reasons = []
+        if not self.knows(case.targets()):
+            reasons.append(f"prescriptions of {_levels(case.targets())} Gy, not {_levels(self.channels.levels())} Gy")
+        if self.scope is None:
+            return Verdict.of(self.name, None, reasons)
+        distance, others = self.scope.unlike(case_features(case))
+        return Verdict.of(self.name, self.scope.n_patients, [*reasons, *others], distance)
 
     def knows(self, targets: Collection[str]) -> bool:
         """Whether the model was trained on these prescriptions: its highest one is among them, and no other."""
@@ -287,7 +302,8 @@ class Contract:
             raise ValueError(f"{len(spec.names)} channels for a network with {network.in_channels}")
         if any(shares) and not spec.gantry_angles:
             raise ValueError("a deliverable dose needs gantry angles")
-        return cls(channels=spec, network=network, grid=TrainedGrid(**content.pop("grid")), **content)
+        scope = Scope(**found) if (found := content.pop("scope", None)) is not None else None
+        return cls(channels=spec, network=network, grid=TrainedGrid(**content.pop("grid")), scope=scope, **content)
 
 
 def read_contract(path: str | Path) -> Contract:

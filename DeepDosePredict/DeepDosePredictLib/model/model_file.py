@@ -5,6 +5,7 @@ Nothing in a model file is ever executed or unpickled, and nothing is allocated 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import takewhile
@@ -53,6 +54,18 @@ def save_model(path: str | Path, network: DoseNetwork, contract: Contract, plann
     _save(Path(path), weights, {"format": FORMAT, "contract": contract.to_json()})
 
 
+def rewrite_contract(source: str | Path, output: str | Path, contract: Contract) -> None:
+    """Write a copy of a model file with another contract, the weights byte for byte; ModelError as in `load_model`."""
+    load_model(source)
+    content = Path(source).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] |= {"contract": contract.to_json()}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # weights begin at multiples of 8 bytes
+    _write(Path(output), len(text).to_bytes(8, "little") + text + content[end:])
+
+
 def save_planner(path: str | Path, planner: Planner) -> None:
     """Write a planner's weights in half precision."""
     _save(Path(path), _planner_weights(planner), {"format": PLANNER_FORMAT})
@@ -68,7 +81,10 @@ def _planner_weights(planner: Planner | None) -> dict[str, torch.Tensor]:
 
 
 def _save(path: Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    content = save({name: _half(tensor).contiguous() for name, tensor in weights.items()}, metadata)
+    _write(path, save({name: _half(tensor).contiguous() for name, tensor in weights.items()}, metadata))
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     try:

@@ -38,12 +38,14 @@ class Prediction:
         seconds: time from Case to dose.
         device: where the network ran, e.g. "cpu" or "cuda".
         warnings: what the user should know before trusting the dose, in words.
+        scope: whether the patient is of the kind that the model learnt from, in words; a warning, too, where it is not.
     """
 
     dose: np.ndarray
     seconds: float
     device: str
     warnings: tuple[str, ...] = ()
+    scope: str = ""
 
 
 class Predictor:
@@ -98,7 +100,13 @@ class Predictor:
 
     def _predict(self, case: Case, any_prescription: bool) -> Prediction:
         start = time.perf_counter()
-        warnings = [*case.notes, *self.check(case, any_prescription)]
+        warnings = self.check(case, any_prescription)
+        verdict = self.model.contract.verdict(case)
+        warnings = [
+            *([verdict.words] if verdict.like is False and self.model.contract.scope else []),
+            *case.notes,
+            *warnings,
+        ]
         box = dose_box(case.dose_mask)
         try:
             inside = self._run(case, box)
@@ -112,7 +120,7 @@ class Predictor:
         dose = np.zeros(case.shape, np.float32)
         dose[box] = inside
         warnings += check_result(case, dose)
-        return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings))
+        return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings), verdict.words)
 
     def check(self, case: Case, any_prescription: bool = False) -> list[str]:
         """Warnings about a case; ModelError if the model cannot serve it at all."""

@@ -27,5 +27,6 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "Device": prediction.device,
         "Created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "Use": RESEARCH_USE,
+        "Scope": prediction.scope,
         "Warnings": "\n".join((*inputs.warnings, *prediction.warnings)),
     }

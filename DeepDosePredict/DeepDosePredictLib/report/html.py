@@ -94,7 +94,8 @@ def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
             f"Predicted dose · model {result.model}",
             '<a href="../report.html">All patients</a>' if in_cohort else "",
         ),
-        _list("Warnings", map(escape, result.warnings)),
+        _scope(result),
+        _list("Warnings", (escape(warning) for warning in result.warnings if warning != result.scope)),
         f'<div class="tiles">{"".join(tiles)}</div>' if tiles else "",
         "<h2>Contours</h2>",
         _contours_table(result.assignment),
@@ -148,6 +149,8 @@ def _cohort_tiles(
     yield _tile(str(len(results)), "predicted")
     yield _tile(str(len(failures)), "failed", alarm=bool(failures))
     yield _tile(str(sum(bool(result.warnings) for result in results)), "with warnings")
+    unlike = sum(result.is_unlike for result in results)
+    yield _tile(str(unlike), "unlike the model's patients", alarm=bool(unlike))
     if errors:
         differences = [abs(m.difference) for result in results for m in result.metrics if m.difference is not None]
         yield _tile(f"{errors[0].values.mean():.2f} Gy", f"dose score, {len(errors[0].values)} patients")
@@ -240,6 +243,14 @@ def _patients_table(results: Mapping[str, Result], failures: Mapping[str, str], 
         )
     columns = ["Dose error [Gy]", "DVH error [Gy]"] if compared else []
     return _table(("Patient", *columns, "Outliers", "Seconds", "Warnings"), rows, numbers=range(1, 3 + len(columns)))
+
+
+def _scope(result: Result) -> str:
+    """The verdict on the patient; a box that cannot be overlooked where it is none of the model's kind."""
+    words = f"This patient: {escape(result.scope)}"
+    if result.is_unlike:
+        return f'<div class="box alarm"><b>{words}</b></div>'
+    return f'<p class="faint">{words}.</p>' if result.scope else ""
 
 
 def _contours_table(assignment: Assignment) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..errors import CaseError
 from ..patient.assignment import Assignment
+from ..trust.scope import UNLIKE
 
 RESULT, SUMMARY = "result.json", "summary.csv"
 """Of a patient, and of the cohort in the folder above."""
@@ -79,6 +80,7 @@ class Result:
         files: {name: bytes} of the other files in the folder.
         assignment: which contour was used as what, and what was left out and why.
         explored: None where the folder's dose is the prediction.
+        scope: whether the patient is of the kind that the model learnt from, in words.
     """
 
     patient: str
@@ -96,6 +98,12 @@ class Result:
     files: dict[str, int]
     assignment: Assignment = field(default_factory=Assignment)
     explored: Exploration | None = None
+    scope: str = ""
+
+    @property
+    def is_unlike(self) -> bool:
+        """Whether the patient is none of the model's kind."""
+        return self.scope.startswith(UNLIKE)
 
     def to_json(self) -> bytes:
         return json.dumps({**asdict(self), "assignment": self.assignment.to_json()}, indent=1).encode()
@@ -121,6 +129,7 @@ class Result:
             result.version,
             result.finished,
             result.device,
+            result.scope,
             *(word for m in result.metrics for word in (m.structure, m.metric, m.unit)),
         )
         numbers = (result.seconds, *result.files.values(), *(m.predicted for m in result.metrics))
