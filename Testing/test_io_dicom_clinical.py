@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -99,3 +100,48 @@ def test_a_ct_shifted_by_1024(shared, tmp_path):
         changed(path, lambda d: setattr(d, "RescaleIntercept", 0))
     with pytest.raises(CaseError, match=r"this is no CT in HU: .*about 1000 too high"):
         read_case(folder)
+
+
+@pytest.fixture
+def neck(shared: Path, tmp_path: Path) -> Path:
+    return copied(shared / "clinical" / "head-neck", tmp_path / "neck")
+
+
+def mr_like(dataset: pydicom.Dataset) -> None:
+    hu = dataset.pixel_array * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
+    dataset.PixelData = np.where(hu > -500, 300 + 2 * hu, 5).astype(np.int16).tobytes()
+    dataset.PixelRepresentation, dataset.RescaleSlope, dataset.RescaleIntercept = 1, 1, 0
+    dataset.BitsStored, dataset.HighBit = 16, 15
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+
+
+def test_an_mr_for_the_ct(neck):
+    for path in ct_slices(neck):
+        changed(path, mr_like)
+    with pytest.raises(CaseError, match=r"this is no CT in HU: nothing in it has the value of air"):
+        read_case(neck)
+
+
+def renamed(names: dict[str, str]) -> Callable[[pydicom.Dataset], None]:
+    def change(dataset: pydicom.Dataset) -> None:
+        for roi in dataset.StructureSetROISequence:
+            roi.ROIName = names.get(roi.ROIName, roi.ROIName)
+
+    return change
+
+
+def test_names_with_hyphens_and_exchanged_sides(neck):
+    sides = {"Parotis re": "Parotis li", "Parotis li": "Parotis re"}
+    changed(neck / "RS.dcm", renamed({"PTV 66 Gy": "PTV-T66", "PTV 54 Gy": "PTV54-L", **sides}))
+    case = read_case(neck)
+    assert {use.contour: use.role for use in case.assignment.used if use.prescription_gy} == {
+        "PTV-T66": "PTV66",
+        "PTV54-L": "PTV54",
+    }
+    assert any("LeftParotid lies to the right of RightParotid" in note for note in case.notes)
+
+
+def test_a_target_that_is_left_only_as_what_it_was_cut_to_is_asked(neck):
+    changed(neck / "RS.dcm", renamed({"PTV 54 Gy": "PTV54 - 3mm skin"}))
+    with pytest.raises(CaseError, match=r"PTV54 - 3mm skin: .* there is no other target of 54 Gy"):
+        read_case(neck)
