@@ -22,6 +22,7 @@ from DeepDosePredictLib.mrml import exploration, fingerprint, inputs, installed,
 from DeepDosePredictLib.mrml.results import FINGERPRINT
 from DeepDosePredictLib.panel import model_files
 from DeepDosePredictLib.panel.dependencies import ensure_dependencies
+from DeepDosePredictLib.panel.explore_section import ExploreSection
 from DeepDosePredictLib.panel.input_watch import InputWatch
 from DeepDosePredictLib.panel.key_combo import KeyCombo
 from DeepDosePredictLib.panel.parameter_node import DeepDosePredictParameterNode, DvhSource
@@ -133,6 +134,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             )
         }
         self.results = ResultsSection(self.ui, lambda: self.structures.roles, self.showStatus)
+        self.exploring = ExploreSection(self.ui, self.results, self.showResults, self.showStatus)
         self.guard = slice_views.PatientGuard()
         self.watch = InputWatch(self.onInputsChanged)
         self.ui.sampleButton.connect("clicked(bool)", self.onSampleButton)
@@ -271,7 +273,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.refresh()
         results = self.results.results
         self._isOutOfDate = results is not None and self.fingerprint() != results.text(FINGERPRINT)
-        self.results.show(self._isOutOfDate)
+        self.showResults()
         if results is not None:
             results.mark(self._isOutOfDate)
 
@@ -284,9 +286,13 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.results.follow(self._parameterNode)
             self._showInputs()
             self._showReadiness()
-            self.results.show(self._isOutOfDate)
+            self.showResults()
         finally:
             self._isRefreshing = False
+
+    def showResults(self):
+        self.exploring.show(self._isOutOfDate)
+        self.results.show(self._isOutOfDate)
 
     def _showInputs(self):
         parameters = self._parameterNode
@@ -438,7 +444,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 progress=self.onProgress,
                 dvhs=prediction.BUILT_IN,
             )
+            self.exploring.forget()
             self.results.take(result, fingerprint)
+            self.exploring.take(result)
             self.ui.resultsCollapsibleButton.collapsed = False
             self.showStatus("")
             if parameters.dvhSource is DvhSource.slicerrt:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..dvh.metrics import openkbp_metrics, roi_doses
 from ..errors import DeepDoseError
 from ..patient.case import Case
 from .dose_node import createDoseNode
@@ -32,6 +33,12 @@ class Basis:
     case: Case
     prediction: object
     like: object = None
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Mapping[str, float]]:
+        """OpenKBP's metrics of the prediction: {structure: {metric: Gy}}."""
+        doses = roi_doses(self.prediction.dose, self.case.rois)
+        return openkbp_metrics(doses, self.case.voxel_volume_mm3)
 
     @cached_property
     def explorer(self):

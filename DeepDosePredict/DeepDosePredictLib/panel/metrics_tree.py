@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import qt
 from slicer.i18n import tr as _
 
-NAME, REFERENCE, PREDICTED, DIFFERENCE, GOAL = range(5)
-KEYS = ("metric", "reference", "predicted", "difference", "goal")
+NAME, REFERENCE, PREDICTED, DIFFERENCE, GOAL, EXPLORED = range(6)
+KEYS = ("metric", "reference", "predicted", "difference", "goal", "explored")
 SEGMENT = 256  # Qt.UserRole
 ROWS_SHOWN = 16
 Color = tuple[float, float, float]
@@ -31,7 +31,7 @@ class MetricsTree:
         self._shown: tuple = ()
         self._sorting: tuple[int, bool] | None = None
         self._on_select, self._on_check = on_select, on_check
-        tree.setHeaderLabels([_("Structure"), _("Ref"), _("Pred"), _("Diff"), _("Goal")])
+        tree.setHeaderLabels([_("Structure"), _("Ref"), _("Pred"), _("Diff"), _("Goal"), _("Expl")])
         header = tree.header()
         header.setStretchLastSection(False)
         header.setSectionsClickable(True)
@@ -39,6 +39,7 @@ class MetricsTree:
         for column in range(len(KEYS)):
             stretch = qt.QHeaderView.Stretch if column == NAME else qt.QHeaderView.ResizeToContents
             header.setSectionResizeMode(column, stretch)
+        header.moveSection(EXPLORED, GOAL)  # numbers side by side
         header.connect("sectionClicked(int)", self._on_sort)
         tree.connect("itemSelectionChanged()", self._on_selection)
         tree.connect("itemChanged(QTreeWidgetItem*,int)", self._on_changed)
@@ -68,7 +69,7 @@ class MetricsTree:
         lines = []
         for item in items:
             structure = item.parent().text(NAME) if item.parent() else item.text(NAME)
-            cells = [item.text(column) for column in range(len(KEYS))]
+            cells = [item.text(column) for column in range(len(KEYS)) if not self.tree.isColumnHidden(column)]
             lines.append("\t".join([structure, *cells] if item.parent() else [structure]))
         qt.QApplication.clipboard().setText("\n".join(lines))
 
@@ -86,8 +87,10 @@ class MetricsTree:
         blocked = self.tree.blockSignals(True)
         self.tree.clear()
         has_reference = any(row["reference"] is not None for row in self._rows)
-        for column in (REFERENCE, DIFFERENCE):
-            self.tree.setColumnHidden(column, not has_reference)
+        has_explored = any(row["explored"] is not None for row in self._rows)
+        self.tree.setColumnHidden(REFERENCE, not has_reference)
+        self.tree.setColumnHidden(EXPLORED, not has_explored)
+        self.tree.setColumnHidden(DIFFERENCE, not has_reference or has_explored)  # a dock has no room for all
         for segment in dict.fromkeys(row["segmentId"] for row in self._rows):
             rows = [row for row in self._rows if row["segmentId"] == segment]
             top = self._add_structure(segment, self._sorted(rows))

@@ -31,6 +31,7 @@ class ResultsSection:
         self.ui = ui
         self._roles, self._show_status = roles, show_status
         self._parameters = self._ct = None
+        self.explored: Results | None = None
         self._out_of_date = WrappedLabel(ui.outOfDateLabel)
         self._account, self._summary = WrappedLabel(ui.usedLabel), WrappedLabel(ui.usedSummaryLabel)
         self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
@@ -48,6 +49,11 @@ class ResultsSection:
         """Those that are shown."""
         dose = self._parameters.dose if self._parameters else None
         return Results(dose) if dose is not None else None
+
+    @property
+    def shown(self) -> Results | None:
+        """What the views show: the explored dose with its table and chart, or else the results."""
+        return self.explored or self.results
 
     def follow(self, parameters) -> None:
         """Turn to the results of the selected CT; without a CT those before stay, out of date."""
@@ -73,21 +79,21 @@ class ResultsSection:
         ui.outOfDateFrame.visible = results is not None and out_of_date
         if results is None:
             return
-        table, chart = results.metricsTableNode, results.chartNode
+        table, chart = self.shown.metricsTableNode, self.shown.chartNode
         rows = comparison.comparisonRows(table) if table is not None else []
         method = comparison.provenanceOf(table).get("Method", "") if table is not None else ""
         ui.metricsTree.toolTip = f"{self._metrics_tip}\n{method}".strip()
         seen, colors = (charts.structuresOf(chart), charts.colorsOf(chart)) if chart is not None else ({}, {})
         ui.metricsTree.enabled = not out_of_date
         self._metrics.show(rows, seen, colors)
-        ui.differenceCheckBox.enabled = results.differenceNode is not None
+        ui.differenceCheckBox.enabled = self.shown.differenceNode is not None
         ui.differenceCheckBox.toolTip = (
             _("Predicted minus reference dose, as colour wash")
-            if results.differenceNode
+            if self.shown.differenceNode
             else _("Predict with a reference dose to see the difference")
         )
-        ui.chartButton.enabled = results.chartNode is not None
-        ui.exportButton.enabled = results.metricsTableNode is not None and not out_of_date
+        ui.chartButton.enabled = chart is not None
+        ui.exportButton.enabled = table is not None and not out_of_date
         ui.exportButton.toolTip = (
             _("The results are out of date: predict again before exporting")
             if out_of_date
@@ -97,7 +103,7 @@ class ResultsSection:
         ui.scoresLabel.enabled = not out_of_date
         self._account.show(results.text(ACCOUNT))
         self._summary.show(summary(results.text(ACCOUNT).splitlines()))
-        self._warnings.show(bullets(results.text(WARNINGS).splitlines()))
+        self._warnings.show(bullets(self.shown.text(WARNINGS).splitlines()))
 
     def take(self, result, fingerprint: str) -> None:
         """Put a new result in the place of the patient's one before, and show it."""
@@ -120,36 +126,44 @@ class ResultsSection:
 
     # --- what the user clicks
 
+    def show_layers(self) -> None:
+        """Show the dose, and the isodose lines, that the check boxes ask for."""
+        if self.shown is None:
+            return
+        slice_views.showLayers(self.shown.ctNode, self._layer())
+        if self._parameters.showIsodose:
+            self._on_isodose(True)
+
     def _layer(self):
         """The volume over the CT that the check boxes ask for, or None."""
-        if self.results is None:
+        if self.shown is None:
             return None
         if self._parameters.showDifference:
-            return self.results.differenceNode
-        return self.results.doseNode if self._parameters.showDose else None
+            return self.shown.differenceNode
+        return self.shown.doseNode if self._parameters.showDose else None
 
     def _on_dose_wash(self, checked: bool) -> None:
         self._parameters.showDifference = False
-        slice_views.showLayers(self.results.ctNode, self.results.doseNode if checked else None)
+        slice_views.showLayers(self.shown.ctNode, self.shown.doseNode if checked else None)
 
     def _on_difference(self, checked: bool) -> None:
         self._parameters.showDose = False
-        slice_views.showLayers(self.results.ctNode, self.results.differenceNode if checked else None)
+        slice_views.showLayers(self.shown.ctNode, self.shown.differenceNode if checked else None)
 
     def _on_isodose(self, checked: bool) -> None:
         with slicer.util.tryWithErrorDisplay(_("The isodose lines cannot be shown."), waitCursor=True):
-            if checked and self.results.isodoseNode is None:
-                prescription = self.results.prescription
+            if checked and self.shown.isodoseNode is None:
+                prescription = self.shown.prescription
                 levels = isodose.isodoseLevels(prescription, self._parameters.isodoseLevels)
-                model = isodose.isodoseModel(self.results.doseNode, levels, prescription)
-                self.results.refer(ISODOSE, model)
+                model = isodose.isodoseModel(self.shown.doseNode, levels, prescription)
+                self.shown.refer(ISODOSE, model)
             self._show_isodose()
 
     def _on_levels(self) -> None:
         """Draw the lines anew where other levels are asked for."""
-        model = self.results.isodoseNode if self.results else None
+        model = self.shown.isodoseNode if self.shown else None
         try:
-            levels = isodose.isodoseLevels(self.results.prescription, self._parameters.isodoseLevels) if model else ()
+            levels = isodose.isodoseLevels(self.shown.prescription, self._parameters.isodoseLevels) if model else ()
         except DeepDoseError:  # which the line under Predict tells
             return
         if model is None or levels == isodose.levelsOf(model):
@@ -160,20 +174,20 @@ class ResultsSection:
 
     def _show_isodose(self) -> None:
         """Show the lines of these results if they are asked for, and hide those of all others."""
-        shown = self.results.isodoseNode if self.results and self._parameters.showIsodose else None
+        shown = self.shown.isodoseNode if self.shown and self._parameters.showIsodose else None
         for model in isodose.isodoseModels(slicer.mrmlScene):
             model.SetDisplayVisibility(model is shown)  # with its colour bar
 
     def _on_structure_selected(self, segment: str) -> None:
-        if self.results.chartNode is not None:
-            charts.highlight(self.results.chartNode, segment)
+        if self.shown.chartNode is not None:
+            charts.highlight(self.shown.chartNode, segment)
 
     def _on_structure_checked(self, segment: str, visible: bool) -> None:
-        if self.results.chartNode is not None:
-            charts.showStructure(self.results.chartNode, segment, visible)
+        if self.shown.chartNode is not None:
+            charts.showStructure(self.shown.chartNode, segment, visible)
 
     def _on_chart(self) -> None:
-        slicer.modules.plots.logic().ShowChartInLayout(self.results.chartNode)
+        slicer.modules.plots.logic().ShowChartInLayout(self.shown.chartNode)
 
     def _on_export(self) -> None:
         path = qt.QFileDialog.getSaveFileName(
@@ -188,7 +202,7 @@ class ResultsSection:
             if Path(path).exists() and not slicer.util.confirmOkCancelDisplay(question):
                 return
         with slicer.util.tryWithErrorDisplay(_("The metrics could not be exported.")):
-            comparison.exportComparisonCsv(self.results.metricsTableNode, path)
+            comparison.exportComparisonCsv(self.shown.metricsTableNode, path)
             self._show_status(_("Metrics written to {path}").format(path=path))
 
 
