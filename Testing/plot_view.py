@@ -45,7 +45,10 @@ class PlotView:
         plot.SetColorF(*series.GetColor())
         plot.SetWidth(series.GetLineWidth())
         kind, pen = slicer.vtkMRMLPlotSeriesNode, vtk.vtkPen
-        styles = {kind.LineStyleDash: pen.DASH_LINE, kind.LineStyleDot: pen.DOT_LINE}
+        styles = {kind.LineStyleNone: pen.NO_PEN, kind.LineStyleDash: pen.DASH_LINE, kind.LineStyleDot: pen.DOT_LINE}
+        markers = {kind.MarkerStyleCircle: vtk.vtkPlotPoints.CIRCLE, kind.MarkerStyleDiamond: vtk.vtkPlotPoints.DIAMOND}
+        plot.SetMarkerStyle(markers.get(series.GetMarkerStyle(), vtk.vtkPlotPoints.NONE))
+        plot.SetMarkerSize(series.GetMarkerSize())
         plot.GetPen().SetLineType(styles.get(series.GetLineStyle(), pen.SOLID_LINE))
 
     @property

@@ -118,7 +118,7 @@ def test_what_sparing_costs_as_a_plot(predicted):
     table = series[0].GetTableNode().GetTable()
     column = [table.GetColumnByName("LeftParotid").GetValue(n) for n in range(table.GetNumberOfRows())]
     assert column == pytest.approx(list(curve.values))
-    planned = next(one for one in series if one.GetName() == "LeftParotid mean PTV70 of the reference plan")
+    planned = next(one for one in series if one.GetName() == "PTV70 ref")
     assert planned.GetTableNode().GetTable().GetColumnByName("PTV70").GetValue(0) == pytest.approx(
         curve.reference["PTV70"]["D_95"]
     )

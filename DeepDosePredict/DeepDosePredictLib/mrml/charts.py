@@ -26,7 +26,7 @@ LEGEND_FONT_SIZE, LONGEST_NAME, MOST_CURVES_OF_LEGEND = 9, 14, 20
 the metrics table shows the colours, too."""
 ROOM_FOR_LEGEND, ROOM = 1.6, 1.05
 """The dose axis goes on beyond the highest dose, with a legend so far that it does not lie on the curves."""
-LINE_WIDTH, HIGHLIGHTED_WIDTH = 2.0, 5.0
+LINE_WIDTH, DOTTED_WIDTH, HIGHLIGHTED_WIDTH = 2.0, 3.0, 5.0
 RUN_REFERENCE = OWN_PREFIX + "dvhRun"
 """Role by which a chart refers to all nodes of its run; SlicerRT may take series off it."""
 METRICS_REFERENCE = "dvhMetricsTableRef"
@@ -111,7 +111,7 @@ def showInPlaceOf(earlier, chartNode) -> None:
 def highlight(chartNode, segmentId: str | None) -> None:
     """Draw the curves of a structure bold, and all others thin."""
     for series in _allSeries(chartNode):
-        series.SetLineWidth(HIGHLIGHTED_WIDTH if _segmentOf(series) == segmentId else LINE_WIDTH)
+        series.SetLineWidth(HIGHLIGHTED_WIDTH if _segmentOf(series) == segmentId else _width(series.GetLineStyle()))
 
 
 def runNodes(chartNode) -> list:
@@ -138,7 +138,7 @@ def _series(dvhs: DvhResult, curve, position: int):
     series = dvhs.segmentationNode.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode")
     style, label = _style(dvhs, curve.dose, position)
     series.SetName(f"{_shortened(curve.name)} {label}".strip())
-    series.SetLineWidth(LINE_WIDTH)
+    series.SetLineWidth(_width(style))
     series.SetAttribute(PREFIX + "DVH", "1")
     series.SetAndObserveTableNodeID(curve.tableNode.GetID())
     series.SetXColumnName("Dose")
@@ -166,6 +166,11 @@ def _style(dvhs: DvhResult, dose: str, position: int) -> tuple[int, str]:
     if position or (EXPLORED in dvhs.doses and len(dvhs.doses) < 3):
         return kind.LineStyleDash, _("pred")
     return kind.LineStyleSolid, "" if len(dvhs.doses) < 2 else _("ref")
+
+
+def _width(style: int) -> float:
+    """Dots need more to be seen."""
+    return DOTTED_WIDTH if style == slicer.vtkMRMLPlotSeriesNode.LineStyleDot else LINE_WIDTH
 
 
 def _shortened(name: str) -> str:

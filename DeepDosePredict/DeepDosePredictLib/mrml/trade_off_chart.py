@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
+
 import slicer
 import vtk
 
 from ..explore.trade_off import COVERAGE, TradeOff
-from .charts import LEGEND_FONT_SIZE, LINE_WIDTH
+from .charts import LEGEND_FONT_SIZE, LINE_WIDTH, ROOM_FOR_LEGEND
 from .dvh_result import OWN_PREFIX
 from .results import SEGMENTATION
 from .subject_hierarchy import fileInFolder, folderOf
@@ -36,16 +38,18 @@ def tradeOffChart(curve: TradeOff, doseNode, roles) -> object:
     segmentation = doseNode.GetNodeReference(SEGMENTATION)
     for target in curve.targets:
         color = _color(segmentation, roles.get(target, ()))
-        made.append(_series(table, target, f"{name} ", color, isLine=True))
+        made.append(_series(table, target, color, isLine=True))
     if curve.reference is not None:
         planned = _node(scene, f"{name} " + _("reference"), _referenceTable(curve))
         made.append(planned)
         for target in curve.targets:
             color = _color(segmentation, roles.get(target, ()))
-            made.append(_series(planned, target, f"{name} ", color, isLine=False))
+            made.append(_series(planned, target, color, isLine=False))
     for node in made:
         if node.IsA("vtkMRMLPlotSeriesNode"):
             chart.AddAndObservePlotSeriesNodeID(node.GetID())
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(*_range(curve))
     fileInFolder(folderOf(doseNode), [node for node in made if not node.IsA("vtkMRMLPlotChartNode")])
     fileInFolder(folderOf(doseNode), [chart])
     return chart
@@ -58,8 +62,18 @@ def _curveTable(curve: TradeOff) -> dict[str, list[float]]:
 
 
 def _referenceTable(curve: TradeOff) -> dict[str, list[float]]:
+    """The same point twice, since a chart's line has at least two."""
     planned = curve.reference
-    return {curve.structure: [curve.value(planned)], **{one: [planned[one][COVERAGE]] for one in curve.targets}}
+    return {curve.structure: [curve.value(planned)] * 2, **{one: [planned[one][COVERAGE]] * 2 for one in curve.targets}}
+
+
+def _range(curve: TradeOff) -> tuple[float, float]:
+    """Of the axis of D95, with room for the legend."""
+    d95s = [value for target in curve.targets for value in curve.coverage(target)]
+    if curve.reference is not None:
+        d95s += [curve.reference[target][COVERAGE] for target in curve.targets]
+    low, high = floor(min(d95s)) - 1, ceil(max(d95s)) + 1
+    return low, low + ROOM_FOR_LEGEND * (high - low)
 
 
 def _node(scene, name: str, columns: dict[str, list[float]]):
@@ -75,10 +89,11 @@ def _node(scene, name: str, columns: dict[str, list[float]]):
     return node
 
 
-def _series(table, target: str, prefix: str, color, isLine: bool):
+def _series(table, target: str, color, isLine: bool):
     kind = slicer.vtkMRMLPlotSeriesNode
-    words = target if isLine else _("{target} of the reference plan").format(target=target)
-    series = table.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", prefix + words)
+    words = target if isLine else _("{target} ref").format(target=target)
+    series = table.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+    series.SetName(words)
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName(target)
     series.SetYColumnName(table.GetTable().GetColumnName(0))
