@@ -88,7 +88,7 @@ def main() -> None:
     )
     print(f"{finished} of {options.patients} predicted in {seconds:.0f} s, at most {memory.max():.0f} MB")
     print(f"last third against the second: {third.mean() / second.mean():.3f}, peaks {third.max() / second.max():.3f}")
-    sys.exit(run.returncode or third.mean() > GROWTH * second.mean())
+    sys.exit(run.returncode or int(third.mean() > GROWTH * second.mean()))
 
 
 if __name__ == "__main__":
