@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,16 @@ def test_every_argument_is_explained():
     unexplained = [(name, action.dest) for name, one in commands.items() for action in one._actions if not action.help]
     assert unexplained == [] and "phantom" in commands
     assert all("--verbose" in one.format_help() for one in commands.values())
+
+
+def test_names_neither_steer_the_terminal_nor_make_lines_of_their_own(tmp_path, patients, capsys):
+    evil = "pt_1\ndeepdose: all is well\x1b[31m"
+    (tmp_path / evil).mkdir()
+    roles = tmp_path / "roles.json"
+    roles.write_text(json.dumps({"patients": {evil: {"PTV70": "x"}}}))
+    assert cli.main(["structures", str(tmp_path / evil)]) == 1
+    assert cli.main(["structures", str(patients), "--roles", str(roles)]) == 0
+    assert cli.main(["predict", str(tmp_path / evil), "-o", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert not any(line.startswith("deepdose: all") for line in (said.out + said.err).splitlines())
+    assert "\x1b" not in said.out + said.err and "all is well" in said.err

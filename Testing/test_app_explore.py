@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from DeepDosePredictLib.app import cli
-from DeepDosePredictLib.app.exploration import parse_curves, parse_priorities, parse_wanted
+from DeepDosePredictLib.app.wishes import parse_curves, parse_priorities, parse_wanted
 from DeepDosePredictLib.dvh.metrics import Metric
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.io.nrrd_case import read_volume

@@ -83,7 +83,9 @@ def test_what_needs_no_voxels_is_refused_before_pytorch_is_imported(tmp_path, sm
         "of a planning CT": [str(slicer_patient(tmp_path / "small", 0.01)), "-o", out],
     }
     answers = seen_by([["predict", *arguments] for arguments in refused.values()])
-    for words, (message, status, imported) in zip(refused, answers, strict=True):
+    explored = {"write a structure and its steps": [str(small), "--spare", "x"], "gantry tilt": [str(tilted)]}
+    answers += seen_by([["explore", *arguments, "-o", out] for arguments in explored.values()])
+    for words, (message, status, imported) in zip([*refused, *explored], answers, strict=True):
         assert words in message and status == 1 and not imported, (words, message, status, imported)
     assert not (tmp_path / "out").exists()
 

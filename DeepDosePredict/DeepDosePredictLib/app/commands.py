@@ -12,7 +12,6 @@ from statistics import mean
 
 from ..dvh.metrics import METHOD, metric_differences
 from ..errors import CaseError, DeepDoseError
-from ..explore.explorer import priority_words
 from ..io.atomic import atomic_write, check_writable, staged_files
 from ..io.nrrd_case import write_nrrd_case
 from ..io.roles import read_roles
@@ -27,10 +26,10 @@ from .cohort import CohortSettings, check_outputs, predict_cohort
 from .console import is_verbose, progress_bar, say
 from .evaluation import CohortScores, compare_derived_masks, given_predictions, model_predictions
 from .evaluation import evaluate as evaluate_patients
-from .exploration import Wishes, explore_patient, parse_curves, parse_priorities, parse_wanted
 from .output_lock import locked
 from .prediction import Job, Settings, predict_case, result_key
 from .sources import CaseSource, GivenRoles, find_cases, is_case
+from .wishes import Wishes, check_explorable, parse_curves, parse_priorities, parse_wanted
 
 
 def predict(options: Namespace) -> int:
@@ -78,16 +77,22 @@ def explore(options: Namespace) -> int:
         raise DeepDoseError(f"{options.input[0]}: one patient is explored at a time, and here are {len(sources)}")
     check_outputs(sources, [options.output])
     roles = _roles(options, sources)
-    _say_model(options.model)
+    contract = _say_model(options.model)
     settings = Settings(options.model, options.device, options.single_pass, roles=roles)
     with locked(options.output):
+        check_explorable(options.output)
+        case = sources[0].read(roles, options.reference, contract.grid)
+        from .exploration import explore_case  # PyTorch, see `predict`
+
         job = Job(sources[0], options.output, reference=options.reference)
-        result = explore_patient(job, settings.predictor(), wishes, roles)
+        result = explore_case(job, case, settings.predictor(), wishes)
     _say_explored(result, options.output)
     return 0
 
 
 def _say_explored(result: Result, output: Path) -> None:
+    from ..explore.explorer import priority_words
+
     explored = result.explored
     assert explored is not None
     say(f"{result.patient}: explored with priorities {priority_words(explored.priorities)}, written to {output}")
@@ -109,7 +114,7 @@ def _roles(options: Namespace, sources: Sequence[CaseSource]) -> GivenRoles | No
         return None
     roles = read_roles(options.roles)
     if unknown := set(roles.get(PATIENTS, ())) - {source.name for source in sources}:
-        print(f"deepdose: {options.roles} has roles for {', '.join(sorted(unknown))}, who is not here", file=sys.stderr)
+        say(f"deepdose: {options.roles} has roles for {', '.join(sorted(unknown))}, who is not here", sys.stderr)
     return roles
 
 
@@ -194,7 +199,8 @@ def _print_evaluation(result: CohortScores) -> None:
     say(f"{'patient':<12} {'dose error':>10} {'DVH error':>10}   [Gy]")
     for score in result.scores:
         say(f"{score.name:<12} {score.dose_error:>10.3f} {score.dvh_error:>10.3f}")
-    say(f"\n{'structure':<14} {'metric':<9} {'mean |difference|':>18} {'patients':>9}")
+    say("")
+    say(f"{'structure':<14} {'metric':<9} {'mean |difference|':>18} {'patients':>9}")
     differences: dict[tuple[str, str], list[float]] = {}
     for score in result.scores:
         for roi, metrics in score.reference.items():
@@ -203,7 +209,8 @@ def _print_evaluation(result: CohortScores) -> None:
                 differences.setdefault((roi, name), []).extend(metric_differences(one, score.predicted))
     for (roi, name), values in sorted(differences.items()):
         say(f"{roi:<14} {name:<9} {sum(values) / len(values):>18.3f} {len(values):>9}")
-    say(f"\nmetrics on {METHOD}")
+    say("")
+    say(f"metrics on {METHOD}")
     say(f"{content['model']}, {content['n_patients']} patients, {content['seconds']:.1f} s")
     say(f"dose score {content['dose_score']:.4f} Gy")
     say(f"DVH score  {content['dvh_score']:.4f} Gy")
@@ -219,11 +226,12 @@ def _say_model(name: str | None) -> Contract:
 
 def models(_: Namespace) -> int:
     for path in installed_models():
-        say(_describe(path))
+        for line in _description(path):
+            say(line)
     return 0
 
 
-def _describe(path: Path) -> str:
+def _description(path: Path) -> list[str]:
     contract = read_contract(path)
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f} Gy" for name, value in contract.validation.items())
     lines = [
@@ -236,7 +244,7 @@ def _describe(path: Path) -> str:
     ]
     if card := model_card(path):
         lines += ["", *(f"  {line}".rstrip() for line in card.splitlines())]
-    return "\n".join([*lines, ""])
+    return [*lines, ""]
 
 
 def phantom(options: Namespace) -> int:

@@ -26,9 +26,8 @@ def is_verbose() -> bool:
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
-    """Write lines, by default to stdout, without what a terminal obeys: names of files and structures may hold it."""
-    plain = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-    tqdm.write(plain, file=stream or sys.stdout)
+    """Write one line, by default to stdout, without what a terminal obeys: names of files and structures hold it."""
+    tqdm.write("".join(c if c.isprintable() else " " for c in text), file=stream or sys.stdout)
 
 
 def set_up_console(verbose: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -11,7 +12,9 @@ from scipy.ndimage import distance_transform_edt
 from ..dvh.metrics import Metric
 from ..patient.case import Case
 from ..patient.rois import is_target
-from .explorer import Explored, Explorer
+
+if TYPE_CHECKING:
+    from .explorer import Explored, Explorer
 
 MEAN, AT_MOST, AT_LEAST = "mean at most", "at most", "at least"
 """The mean of a structure; the dose that a volume may or must have."""
