@@ -146,10 +146,10 @@ def test_contributing_names_every_room_of_the_library():
     assert all((LIBRARY / name).is_dir() or (ROOT / name).is_dir() for name in named)
 
 
-@pytest.mark.parametrize("document", ["2-command-line.md", "4-models.md"])
+@pytest.mark.parametrize("document", ["2-command-line.md", "4-models.md", "7-explore.md"])
 def test_options_in_the_documents_are_the_command_s(document, capsys):
     known = ""
-    for command in ("predict", "structures", "evaluate", "models", "phantom"):
+    for command in ("predict", "explore", "structures", "evaluate", "models", "phantom"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
         known += capsys.readouterr().out
