@@ -159,7 +159,7 @@ class _Findings:
             self._sign = ""
         elif number.unit == "%":
             self.doubts.append(f"its name has {number.text} % or cc")
-        elif not number.unit and is_digit and (self._sign == _JOINED or (self._number and value > 4)):
+        elif not number.unit and is_digit and (self._sign == _JOINED or self._is_margin(value)):
             self.doubts.append("its name may have a margin")
         elif not number.unit and is_digit and self._depth:
             self.doubts.append("its name may be a copy's")
@@ -168,6 +168,14 @@ class _Findings:
         self._states_level |= _is_level(number)
         is_count = number.unit == "fx" or (not number.unit and SURE_GY[0] > value > 9)
         self._sign = "" if self._sign == _JOINED and is_count else self._sign  # "in 35 fractions"
+
+    def _is_margin(self, value: float) -> bool:
+        """Whether a digit may be a margin in mm rather than count targets: PTV60-3 or PTV60 5, but levels 2-4."""
+        before = self._number
+        is_range = before is not None and len(before.text) == 1
+        return (before is not None and value > 4) or (
+            self._sign == _HYPHEN and self._states_level and value > 2 and not is_range
+        )
 
     def _read_ptv(self) -> None:
         self._n_targets += 1
