@@ -331,6 +331,15 @@ def test_the_account_survives_json_and_prints_every_contour():
             Assignment.from_json(damaged)
 
 
+def test_what_is_left_out_is_told_by_reason_what_is_doubted_first():
+    names = ("PTV70", "Ring 1", "Eye_L", "Ring 2", "Larynx_SG", "Eye_R")
+    last = assign({name: name for name in names}, None, "study").lines()[-1]
+    assert last == (
+        "left out: Larynx_SG (not taken for Larynx: only the supraglottic larynx);"
+        " Ring 1, Ring 2 (made for planning by its name (ring)); Eye_L, Eye_R (no input of the model)"
+    )
+
+
 # The site's own names
 
 

@@ -86,13 +86,21 @@ class Assignment:
         key = {use: (not use.role, -(use.prescription_gy or 0)) for use in self.uses}
         return Assignment(tuple(sorted(self.uses, key=key.__getitem__)))
 
+    def left_out_by_reason(self) -> dict[str, list[ContourUse]]:
+        """{why: contours} of what is left out, what is doubted first."""
+        groups: dict[str, list[ContourUse]] = {}
+        for use in sorted(self.left_out, key=lambda use: not use.doubted):
+            groups.setdefault(use.note, []).append(use)
+        return groups
+
     def lines(self) -> list[str]:
         """For the console: one line for each contour that is used, one for all that are left out."""
         used = [
             f"{use.contour} -> {use.role} (from {use.source or 'script'})" + f"; {use.note}" * use.doubted
             for use in self.used
         ]
-        left_out = ", ".join(f"{use.contour} ({use.note})" if use.note else use.contour for use in self.left_out)
+        groups = ((", ".join(use.contour for use in uses), note) for note, uses in self.left_out_by_reason().items())
+        left_out = "; ".join(f"{names} ({note})" if note else names for names, note in groups)
         return [*used, f"{LEFT_OUT}{left_out}"] if left_out else used
 
     def to_json(self) -> list[dict]:

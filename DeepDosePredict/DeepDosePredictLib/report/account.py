@@ -56,12 +56,10 @@ def _rows(account: Assignment) -> Iterator[_Row]:
     if account.left_out:
         yield _Row(("",))
         yield _Row(("Left out",), title=True)
-    for doubted in (True, False):
-        for note, contours in _by_note([use for use in account.left_out if use.doubted is doubted]).items():
-            whole = (drawable(contour).replace(" ", "\xa0") for contour in contours)  # wrapped between names only
-            text = f"{note or 'no reason recorded'}: {', '.join(whole)}"
-            lines = wrapped(text, _LINE_EM)
-            yield from (_Row((line,), ALARM if doubted else FAINT) for line in lines)
+    for note, uses in account.left_out_by_reason().items():
+        whole = (drawable(use.contour).replace(" ", "\xa0") for use in uses)  # wrapped between names only
+        lines = wrapped(f"{note or 'no reason recorded'}: {', '.join(whole)}", _LINE_EM)
+        yield from (_Row((line,), ALARM if uses[0].doubted else FAINT) for line in lines)
 
 
 def _used(name: str, use: ContourUse) -> Iterator[_Row]:
@@ -71,10 +69,3 @@ def _used(name: str, use: ContourUse) -> Iterator[_Row]:
     colour = ALARM if use.doubted else INK
     yield _Row((name, role, use.source or "script", *notes[:1]), colour)
     yield from (_Row(("", "", "", line), colour) for line in notes[1:])
-
-
-def _by_note(uses: Sequence[ContourUse]) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for use in uses:
-        groups.setdefault(use.note, []).append(use.contour)
-    return groups
