@@ -103,6 +103,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._isRefreshing = False
         self._isOutOfDate = False
         self._whyStopped = ""
+        self._notFollowed = ""
         self._ct = None
         self._added = []
         VTKObservationMixin.__init__(self)
@@ -182,7 +183,9 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self):
-        self._releaseParameterNode()
+        """Goes on following the scene where edits are followed, which are made in the Segment Editor."""
+        if self._parameterNode is None or not self._parameterNode.followEdits:
+            self._releaseParameterNode()
 
     def onSceneStartClose(self, caller, event):
         if self._isPredicting:
@@ -270,6 +273,12 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with slicer.util.NodeModify(parameters):
                 parameters.ct, parameters.segmentation, parameters.referenceDose = patients.completed(chosen, added)
             self._added = []
+        self.compare()
+        if self._isOutOfDate and parameters.followEdits:
+            self.followEdit()
+
+    def compare(self):
+        """Show whether the results are out of date."""
         self.refresh()
         results = self.results.results
         self._isOutOfDate = results is not None and self.fingerprint() != results.text(FINGERPRINT)
@@ -418,7 +427,19 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with slicer.util.tryWithErrorDisplay(_("The dose was not predicted."), waitCursor=True):
             self.predict()
 
-    def predict(self):
+    def followEdit(self):
+        """Predict what is out of date again; what goes wrong is told in words, for a hand that is drawing."""
+        if not self.ui.predictButton.enabled or self.fingerprint() == self._notFollowed:
+            return
+        self._notFollowed = self.fingerprint()  # once: what failed is not tried again until the next edit
+        try:
+            self.predict(follows=True)
+        except Exception as error:
+            logging.exception("Following an edit")
+            self.showStatus(_("The edit was not followed: {error}").format(error=error))
+        slicer.util.showStatusMessage(self.ui.statusLabel.text or self.ui.followLabel.text, 5000)
+
+    def predict(self, follows=False):
         parameters = self._parameterNode
         self._whyStopped, result = "", None
         self._setPredicting(True)
@@ -445,7 +466,7 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 dvhs=prediction.BUILT_IN,
             )
             self.exploring.forget()
-            self.results.take(result, fingerprint)
+            self.results.take(result, fingerprint, follows)
             self.exploring.take(result)
             self.ui.resultsCollapsibleButton.collapsed = False
             self.showStatus("")
@@ -462,7 +483,11 @@ class DeepDosePredictWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if self._parameterNode is None and self.isEntered:  # the scene was closed meanwhile
                 self.initializeParameterNode()
             self.refresh()
-            self.onInputsChanged()
+            if follows and self._parameterNode is not None and not self.isDestroyed:
+                self.compare()
+                self.watch.soon()  # of what was drawn meanwhile
+            else:
+                self.onInputsChanged()
 
     def useSlicerRt(self, result):
         """SlicerRT's DVHs follow the built-in ones, which are on the screen meanwhile."""

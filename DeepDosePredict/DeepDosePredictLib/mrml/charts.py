@@ -95,17 +95,10 @@ def showStructure(chartNode, segmentId: str, visible: bool) -> None:
     _fit(chartNode)
 
 
-def showInPlaceOf(earlier, chartNode) -> None:
-    """Show a chart wherever an earlier one is shown, with the structures that are seen there."""
-    if earlier is None or chartNode is None:
-        return
+def showAlike(chartNode, earlier) -> None:
+    """Let a chart show the structures that an earlier one shows."""
     for segmentId, visible in structuresOf(earlier).items():
         showStructure(chartNode, segmentId, visible)
-    scene, kind = chartNode.GetScene(), "vtkMRMLPlotViewNode"
-    for n in range(scene.GetNumberOfNodesByClass(kind)):
-        view = scene.GetNthNodeByClass(n, kind)
-        if view.GetPlotChartNodeID() == earlier.GetID():
-            view.SetPlotChartNodeID(chartNode.GetID())
 
 
 def highlight(chartNode, segmentId: str | None) -> None:

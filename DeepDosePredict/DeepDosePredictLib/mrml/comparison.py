@@ -160,6 +160,19 @@ def comparisonRows(tableNode) -> list[dict]:
     return _content(tableNode)[1]
 
 
+def changesOf(before: Iterable[dict], after: Iterable[dict], leastGy: float = 0.1) -> list[str]:
+    """What differs between the predictions of two tables' rows, the largest first: "PTV70 D95% -0.4"."""
+    told = ("mean", "D95%")
+    earlier = {(row.get("segmentId"), row["metric"]): row["predicted"] for row in before if row["metric"] in told}
+    found = {}
+    for row in after:
+        key = row.get("segmentId"), row["metric"]
+        change = _minus(row["predicted"], earlier.get(key))
+        if change is not None and abs(change) >= leastGy:
+            found[f"{row['structure']} {row['metric']} {change:+.1f}"] = abs(change)
+    return sorted(found, key=found.__getitem__, reverse=True)
+
+
 def provenanceOf(tableNode) -> dict[str, str]:
     """What a comparison table rests on: model, version, method, units, grids."""
     _content(tableNode)

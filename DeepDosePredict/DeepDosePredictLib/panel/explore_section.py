@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..errors import DeepDoseError
-from ..mrml import charts, exploration, slice_views
+from ..mrml import charts, exploration, plot_views, slice_views
 from ..mrml.results import Results
 from ..patient.rois import is_target
 from ..planner.gantry_angles import parse_gantry_angles
@@ -195,7 +195,9 @@ class ExploreSection:
         self.found, self.results.explored = found, Results(found.doseNode) if found else None
         before, after = (one.chartNode if one else self._shown.chartNode for one in (earlier, found))
         if earlier is not None or found is not None:
-            charts.showInPlaceOf(before, after)
+            if before is not None and after is not None:
+                charts.showAlike(after, before)
+                plot_views.showInPlaceOfOwn(slicer.mrmlScene, after)
             self.results.show_layers()
         if earlier is not None:
             Results(earlier.doseNode).remove()

@@ -57,6 +57,7 @@ class DeepDosePredictParameterNode:
     Results:
         dose: the predicted dose that is shown; it refers to the rest (mrml.results).
         showDose, showIsodose, showDifference: what the slice views show.
+        followEdits: whether to predict again as soon as an input changed.
     """
 
     ct: slicer.vtkMRMLScalarVolumeNode
@@ -79,3 +80,4 @@ class DeepDosePredictParameterNode:
     showDose: bool = True
     showIsodose: bool = False
     showDifference: bool = False
+    followEdits: bool = False

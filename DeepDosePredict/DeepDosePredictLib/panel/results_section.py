@@ -34,6 +34,8 @@ class ResultsSection:
         self.explored: Results | None = None
         self._out_of_date = WrappedLabel(ui.outOfDateLabel)
         self._account, self._summary = WrappedLabel(ui.usedLabel), WrappedLabel(ui.usedSummaryLabel)
+        self._since = WrappedLabel(ui.followLabel)
+        self._since.show("")
         self._scores, self._warnings = WrappedLabel(ui.scoresLabel), WrappedLabel(ui.resultWarningsLabel)
         self._metrics_tip = ui.metricsTree.toolTip
         self._metrics = MetricsTree(ui.metricsTree, self._on_structure_selected, self._on_structure_checked)
@@ -105,9 +107,14 @@ class ResultsSection:
         self._summary.show(summary(results.text(ACCOUNT).splitlines()))
         self._warnings.show(bullets(self.shown.text(WARNINGS).splitlines()))
 
-    def take(self, result, fingerprint: str) -> None:
-        """Put a new result in the place of the patient's one before, and show it."""
+    def take(self, result, fingerprint: str, follows: bool = False) -> None:
+        """Put a new result in the place of the patient's one before, and show it.
+
+        Args:
+            follows: whether it follows an edit: then views and check boxes stay as they are, and what changed is said.
+        """
         results = Results(result.doseNode)
+        before = self._rows() if follows else []
         plot_views.showInPlaceOfOwn(slicer.mrmlScene, result.chartNode)
         for earlier in resultsOfCt(results.ctNode):
             earlier.remove()
@@ -116,13 +123,22 @@ class ResultsSection:
         parameters = self._parameters
         with slicer.util.NodeModify(parameters):
             parameters.dose = result.doseNode
-            parameters.showDose, parameters.showDifference = True, False
+            if not follows:
+                parameters.showDose, parameters.showDifference = True, False
+        self._since.show(_since_then(comparison.changesOf(before, self._rows())) if follows else "")
+        if follows:
+            self.show_layers()
+            return
         slice_views.showLayers(results.ctNode, results.doseNode)
         slice_views.outline(parameters.segmentation)
         targets = {role: prescription(role) for role in self._roles() if prescription(role) is not None}
         slice_views.jumpTo(parameters.segmentation, self._roles()[max(targets, key=targets.get)][0])
         if parameters.showIsodose:
             self._on_isodose(True)
+
+    def _rows(self) -> list[dict]:
+        table = self.results.metricsTableNode if self.results else None
+        return comparison.comparisonRows(table) if table is not None else []
 
     # --- what the user clicks
 
@@ -214,6 +230,12 @@ def _scores(result) -> str:
         parts.append(_("DVH score {value:.2f} Gy").format(value=result.dvhScore))
     parts.append(_("{seconds:.1f} s").format(seconds=result.seconds))
     return " · ".join(parts)
+
+
+def _since_then(changes: list[str]) -> str:
+    if not changes:
+        return _("Since the edit nothing changed by more than 0.1 Gy.")
+    return _("Since the edit, in Gy: {changes}").format(changes=", ".join(changes))
 
 
 def bullets(warnings) -> str:
