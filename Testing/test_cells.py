@@ -81,6 +81,14 @@ def test_gradients_of_flat_volumes_are_finite():
     assert torch.isfinite(x.grad).all()
 
 
+def test_the_last_layer_cannot_die():
+    """Whatever the sign of what it gets, the layers before it learn."""
+    network = CellNet(CellNetConfig(**TINY))
+    torch.nn.init.constant_(network.norm.bias, -50.0)
+    network.dose(torch.randn(1, 3, 8, 8, 8)).sum().backward()
+    assert network.stem.weight.grad.abs().max() > 0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning
 import numpy as np
 import torch
@@ -16,7 +18,7 @@ from DeepDosePredictLib.model.contract import ARCHITECTURES, CellNetConfig, Chan
 from DeepDosePredictLib.patient.roi_mask import decode, swap_bits
 from DeepDosePredictLib.patient.rois import DOSE_MASK, ROIS, mirrored_name
 
-from .configuration import ScheduleConfig, TrainingConfig
+from .configuration import OptimizerConfig, ScheduleConfig, TrainingConfig
 from .dataset import CACHED_ROIS, VOLUMES, Batch, channel_spec, derived_masks
 from .losses import DoseLoss, Structures
 
@@ -140,10 +142,17 @@ class DoseModule(lightning.LightningModule):
             sync_dist=False,
         )
 
+    def _groups(self, settings: OptimizerConfig) -> list[dict[str, Any]]:
+        """Parameters; decoupled weight decay leaves biases and the norms' scales alone."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1 or settings.name == "adam"]
+        others = [p for p in self.network.parameters() if p.ndim <= 1 and settings.name != "adam"]
+        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        return [group for group in groups if group["params"]]
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         settings = self.config.optimizer
         optimizer = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[settings.name](
-            self.network.parameters(),
+            self._groups(settings),
             lr=settings.lr,
             betas=tuple(settings.betas),
             weight_decay=settings.weight_decay,

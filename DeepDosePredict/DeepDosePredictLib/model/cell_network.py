@@ -128,7 +128,8 @@ class CellNet(nn.Module):
         features = self.context(features)
         for up, blocks in zip(reversed(self.up), reversed(self.decoder), strict=True):
             features = blocks(up(features) + skips.pop())
-        change = self.head(F.relu(self.norm(features))).float()[:, :, : extent[0], : extent[1], : extent[2]]
+        # A plain ReLU died here within the first steps, where hardly anything is to be changed, and nothing was learnt.
+        change = self.head(F.leaky_relu(self.norm(features), 0.1)).float()[:, :, : extent[0], : extent[1], : extent[2]]
         return cells.narrow(1, self.config.detail_channel, 1).float() + change
 
 
