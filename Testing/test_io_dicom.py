@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import nrrd
@@ -21,7 +22,7 @@ from DeepDosePredictLib.app.sources import DICOM, find_cases, read_case
 from DeepDosePredictLib.dvh.metrics import dose_error
 from DeepDosePredictLib.errors import CaseError, DeepDoseError
 from DeepDosePredictLib.geometry.trained_grid import TrainedGrid
-from DeepDosePredictLib.io.dicom.ct import _padding, open_ct
+from DeepDosePredictLib.io.dicom.ct import _padding, check_orientation, open_ct
 from DeepDosePredictLib.io.dicom.rtdose import read_rtdose
 from DeepDosePredictLib.io.dicom.rtstruct import read_structures
 from DeepDosePredictLib.io.dicom.write_study import write_case
@@ -211,6 +212,12 @@ def test_what_is_wrong_with_a_ct_is_named_before_its_pixels_are_read(patient, ch
     change(patient)
     with pytest.raises(CaseError, match=words):
         read_case(patient)
+
+
+@pytest.mark.parametrize(("off", "refused"), [(0.0009, False), (0.0011, True)])
+def test_directions_may_be_off_by_a_thousandth(off, refused):
+    with pytest.raises(CaseError, match="no pair of perpendicular") if refused else nullcontext():
+        check_orientation(np.array([1, off, 0, 0, 1, 0]), Path("ct.dcm"))
 
 
 def test_a_ct_may_have_so_many_voxels(small, monkeypatch):
@@ -670,7 +677,7 @@ def test_dicompyler_reads_the_predicted_dose_and_its_dvhs(predicted, small, monk
             mask = case.rois["PTV56"]
             assert [r.DVHROIContributionType for r in dvh.DVHReferencedROISequence] == ["INCLUDED", "EXCLUDED"]
             assert float(dvh.DVHMeanDose) == pytest.approx(expected.array[mask].mean(), abs=1e-3)
-            assert float(dvh.DVHData[1]) == pytest.approx(mask.sum() * case.voxel_volume_mm3 / 1000, rel=1e-3)
+            assert float(dvh.DVHData[1]) == pytest.approx(mask.sum() * case.voxel_volume_mm3 / 1000, abs=1e-4)
             break
     else:
         pytest.fail("no DVH of PTV_5600")
