@@ -6,6 +6,7 @@ import ast
 import json
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,6 +131,14 @@ def test_folders_are_not_mixed(patients, planning_model, tmp_path, capsys):
     assert deepdose("explore", *arguments, "--spare", "Mandible=1") == 1
     assert "a predicted dose lies here" in capsys.readouterr().err
     assert read_volume(out / "dose.nrrd").array.tobytes() == before.tobytes()
+
+
+def test_a_dicom_dose_says_that_it_was_explored(small, planning_model, tmp_path):
+    arguments = ("-o", tmp_path / "out", "--model", planning_model, "--spare", "PTV70=2")
+    assert deepdose("explore", small, *arguments) == 0
+    written = pydicom.dcmread(tmp_path / "out" / "dose.dcm")
+    assert written.SeriesDescription == "EXPLORED dose, research use only"
+    assert written.DoseComment.startswith("EXPLORED dose") and "PTV70 +2" in written.ImageComments
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,10 @@ from DeepDosePredictLib.explore.objectives import (
     AT_MOST,
     HIGHEST_WEIGHT,
     MEAN,
+    DoseObjective,
     dose_objectives,
     objective_structures,
+    pyradplan_terms,
     rings,
 )
 from DeepDosePredictLib.explore.trade_off import TradeOff, TradeOffPoint, trade_off
@@ -259,6 +261,22 @@ def test_the_dose_meets_its_objectives(explorer):
     assert kinds["LeftParotid"][0] == (MEAN, None) and [p for _, p in kinds["LeftParotid"][2:]] == [75, 50, 25]
     assert len(kinds["PTV56 ring 3 mm"]) == 2
     assert all(line.dose >= 1 for line in lines if line.volume_percent in (75, 50, 25))
+
+
+@pytest.mark.parametrize(
+    ("sense", "percent", "terms"),
+    [
+        (MEAN, None, ("Mean Dose", {"d_ref": 20.5, "f_diff": "quadratic"})),
+        (AT_LEAST, 99.0, ("Squared Underdosing", {"d_min": 20.5})),
+        (AT_LEAST, 95.0, ("Min DVH", {"d": 20.5, "v_min": 95.0})),
+        (AT_MOST, 1.0, ("Squared Overdosing", {"d_max": 20.5})),
+        (AT_MOST, 0.4, ("Squared Overdosing", {"d_max": 20.5})),
+        (AT_MOST, 50.0, ("Max DVH", {"d": 20.5, "v_max": 50.0})),
+    ],
+)
+def test_objectives_in_pyradplans_terms(sense, percent, terms):
+    """Names and parameters as pyRadPlan 0.5.0 has them."""
+    assert pyradplan_terms(DoseObjective("Larynx", sense, 20.5, percent, percent, 1.0)) == terms
 
 
 def test_weights_of_objectives_grow_with_priority(explorer):

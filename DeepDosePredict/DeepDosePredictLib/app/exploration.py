@@ -13,6 +13,7 @@ from ..explore.objectives import dose_objectives, objective_structures
 from ..explore.trade_off import TradeOff, trade_off
 from ..explore.wanted import reach
 from ..io.atomic import staged_files
+from ..io.dicom.write_dose import EXPLORED_LABEL
 from ..io.nrrd_case import write_dose
 from ..io.objectives import CSV_FILE, JSON_FILE, write_objectives_csv, write_objectives_json, write_pyradplan
 from ..model.predictor import Predictor
@@ -77,7 +78,8 @@ def _write(
         write_explored_metrics(stage / "metrics.csv", metrics, label)
         form = job.source.form
         if form is not None and form.write_dose is not None:
-            form.write_dose(stage / form.dose_file, explored.dose, case, label, "; ".join(explored.warnings))
+            comments = "; ".join(explored.warnings)
+            form.write_dose(stage / form.dose_file, explored.dose, case, model.label, comments, EXPLORED_LABEL)
         if curves:
             write_curves(stage / CURVES_TABLE, curves, label)
             (stage / CURVES_PICTURE).write_bytes(curves_picture(curves, f"{case.name}: {model.label}, {RESEARCH_USE}"))

@@ -102,7 +102,8 @@ class InputForm:
         free_names: whether structures are named freely, and prescriptions are what the clinic chose: roles can be given
             for them, and other prescriptions than the model's are served with a warning.
         dose_file: in which a predicted dose goes back in the same form; "" where dose.nrrd is that already.
-        write_dose: writes `dose_file`: path, (K, J, I) dose in Gy, case, model, and comments on how it was made.
+        write_dose: writes `dose_file`: path, (K, J, I) dose in Gy, case, model, comments on how it was made, and what
+            the dose is called if it is no prediction.
     """
 
     name: str
@@ -112,7 +113,7 @@ class InputForm:
     files: tuple[str, ...] = ()
     free_names: bool = False
     dose_file: str = ""
-    write_dose: Callable[[Path, np.ndarray, Case, str, str], None] | None = None
+    write_dose: Callable[..., None] | None = None
 
 
 def _read_openkbp(source: CaseSource, how: Reading) -> Case:

@@ -18,11 +18,13 @@ from .writing import decimals, dose_elements, item, new_dataset, new_uid, save
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-LABEL = "PREDICTED dose, research use only"
+LABEL, EXPLORED_LABEL = "PREDICTED dose, research use only", "EXPLORED dose, research use only"
 DVH_STEP_GY = 0.1
 
 
-def write_predicted_dose(path: str | Path, dose: np.ndarray, case: Case, model: str, comments: str = "") -> None:
+def write_predicted_dose(
+    path: str | Path, dose: np.ndarray, case: Case, model: str, comments: str = "", label: str = LABEL
+) -> None:
     """Write a (K, J, I) dose in Gy on the grid of a case from DICOM, in 16 bits, exact to 1/65535 of its maximum.
 
     A dose of the summation type PLAN must refer to a plan. A prediction has none, and must not pass for the dose of
@@ -33,6 +35,7 @@ def write_predicted_dose(path: str | Path, dose: np.ndarray, case: Case, model: 
         case: with its `dicom`, a DicomReference.
         model: name and version.
         comments: more about how the dose was made.
+        label: what it is called in the series' description: `LABEL` or `EXPLORED_LABEL`.
     """
     now, reference = datetime.now(), case.dicom
     dataset = new_dataset(
@@ -43,11 +46,11 @@ def write_predicted_dose(path: str | Path, dose: np.ndarray, case: Case, model: 
         **dose_elements(dose, case.spacing, case.origin),
         SeriesInstanceUID=new_uid(),
         SeriesNumber=1,
-        SeriesDescription=LABEL,
+        SeriesDescription=label,
         OperatorsName="",
         InstanceNumber=1,
         ManufacturerModelName=PREDICTION_MODEL_NAME,
-        DoseComment=f"{LABEL}: {model}"[:64],
+        DoseComment=f"{label}: {model}"[:64],
         ImageComments=f"Not for clinical use. DVHs on {METHOD}. {comments}".strip()[:10240],
         ContentDate=f"{now:%Y%m%d}",
         ContentTime=f"{now:%H%M%S}",
