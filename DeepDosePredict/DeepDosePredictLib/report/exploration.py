@@ -173,7 +173,7 @@ def _legend(axes: Axes, curve: TradeOff) -> None:
     if curve.reference is not None:
         handles.append(Line2D([], [], color=FAINT, marker="D", ls=""))
         labels.append("the reference plan")
-    axes.legend(handles, labels, fontsize=8.5, frameon=False)
+    axes.legend(handles, labels, fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=4)
     _plain(axes)
 
 
