@@ -150,13 +150,12 @@ def fill(figure: Figure, box: tuple[float, float, float, float], colour: str) ->
 @cache
 def _advance(character: str) -> float:
     """Width of a character in ems."""
-    fitting = (
-        font for name in fonts() if (font := get_font(fontManager.findfont(name))).get_char_index(ord(character))
-    )
-    if (font := next(fitting, None)) is None:
-        return 1.0
-    font.set_size(12, 72)
-    return font.load_char(ord(character)).linearHoriAdvance / 65536 / 12
+    for name in fonts():
+        font = get_font(fontManager.findfont(name))
+        if font.get_char_index(ord(character)):
+            font.set_size(12, 72)
+            return font.load_char(ord(character)).linearHoriAdvance / 65536 / 12
+    return 1.0
 
 
 def width(text: str) -> float:
