@@ -59,7 +59,7 @@ def test_odd_doses_are_said(small_case):
 def test_predictions_carry_what_is_odd(case, tiny_model):
     predictor = Predictor(load_model(tiny_model), "cpu")
     assert any("predicted D95% of PTV70" in warning for warning in predictor.predict(case).warnings)
-    predictor._run = lambda case, box: np.full(tuple(s.stop - s.start for s in box), 1e6, np.float32)
+    predictor._run = lambda case, box: (np.full(tuple(s.stop - s.start for s in box), 1e6, np.float32), None)
     with pytest.raises(ModelError, match="the predicted dose reaches 1e"):
         predictor.predict(case)
 

@@ -34,7 +34,7 @@ def main() -> None:
     doses = {}
     for name, part in (("box", box), ("box + 16", widened(box, 16)), ("whole grid", (slice(0, 128),) * 3)):
         doses[name] = np.zeros(case.shape, np.float32)
-        doses[name][part] = predictor._run(case, part)
+        doses[name][part] = predictor._run(case, part)[0]
     distance = np.full(case.shape, -1)
     for n in range(64):
         inner = tuple(slice(part.start + n, part.stop - n) for part in box)

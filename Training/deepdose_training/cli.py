@@ -219,12 +219,20 @@ def _calibrate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="patients that the model was trained on: what later patients are compared with",
     )
+    parser.add_argument(
+        "--patients",
+        nargs="+",
+        type=Path,
+        default=(),
+        metavar="FOLDER",
+        help="patients with plans that the model was not trained on: how far it is off there makes the intervals",
+    )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: MODEL itself)")
 
 
 def _calibrate(options: argparse.Namespace) -> int:
     output = options.output or options.model
-    print(f"Wrote {calibrate(options.model, output, Calibration(options.learnt_from))}")
+    print(f"Wrote {calibrate(options.model, output, Calibration(options.learnt_from, options.patients))}")
     return 0
 
 

@@ -26,6 +26,7 @@ COLUMNS = (
     "device",
     "contours",
     "scope",
+    "plan_check",
     "warnings",
     "error",
 )
@@ -179,6 +180,7 @@ def _summary_row(patient: str, outcome: Result | str) -> list[str]:
             "device": outcome.device,
             "contours": "; ".join(outcome.assignment.lines()),
             "scope": outcome.scope,
+            "plan_check": "; ".join(outcome.plan_check),
             "warnings": "; ".join(outcome.warnings),
         }
         if outcome.dose_error is not None:

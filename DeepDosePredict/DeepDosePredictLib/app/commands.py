@@ -59,6 +59,10 @@ def predict(options: Namespace) -> int:
         say(f"  {line}")
     if result.scope and result.scope not in result.warnings:
         say(f"  {result.scope}")
+    if result.intervals:
+        say(f"  {result.intervals}")
+    for sentence in result.plan_check:
+        say(f"  {sentence}")
     for warning in result.warnings:
         say(f"  warning: {warning}")
     return 0

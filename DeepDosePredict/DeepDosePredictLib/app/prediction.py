@@ -19,10 +19,11 @@ from ..model.installed import open_model
 from ..patient.case import Case
 from ..patient.roles import answers_for
 from ..patient.site_names import read_site_names
-from ..report import write_report
+from ..report import banded_dvh_picture, write_report
 from ..report.html import PAGE, patient_page
 from ..report.result import RESULT, Result
-from ..report.tables import metric_values, write_dvh, write_metrics
+from ..report.tables import checked_metrics, metric_values, write_dvh, write_metrics
+from ..trust.plan_check import outside, summary
 from .sources import FORMS, CaseSource, GivenRoles
 
 if TYPE_CHECKING:
@@ -126,7 +127,9 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
     score = None
     if case.dose is not None:
         score = score_patient(case.name, case.dose, prediction.dose, case.rois, case.dose_mask, case.voxel_volume_mm3)
-    metrics = metric_values(case, prediction.dose)
+    metrics = metric_values(case, prediction.dose, prediction.bands)
+    checked = checked_metrics(metrics)
+    said = [summary(checked), *(one.sentence() for one in outside(checked))] if checked else []
     with staged_files(job.output, last=RESULT, own=OUTPUTS) as stage:
         write_dose(
             stage / "dose.nrrd",
@@ -134,7 +137,7 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             case.grid,
             **provenance(case, prediction.warnings, prediction.device, model, prediction.scope),
         )
-        write_dvh(stage / "dvh.csv", case, prediction.dose, label)
+        write_dvh(stage / "dvh.csv", case, prediction.dose, label, prediction.bands)
         write_metrics(stage / "metrics.csv", metrics, label)
         form = job.source.form
         if form is not None and form.write_dose is not None:
@@ -148,6 +151,8 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             model=model.label,
             warnings=prediction.warnings,
         )
+        if prediction.bands:
+            pictures = replace(pictures, dvh=banded_dvh_picture(case, prediction.dose, prediction.bands))
         result = Result(
             patient=case.name,
             key=job.key,
@@ -163,6 +168,8 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
             metrics=metrics,
             assignment=case.assignment,
             scope=prediction.scope,
+            intervals=prediction.intervals,
+            plan_check=said,
             files={file.name: file.stat().st_size for file in sorted(stage.iterdir())},
         )
         page = patient_page(result, pictures, in_cohort=job.in_cohort).encode()

@@ -27,6 +27,7 @@ from ..patient.rois import OARS, PTVS, is_target, mirrored_name, prescription, t
 from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import MAX_BEAMS
 from ..trust.features import case_features
+from ..trust.intervals import Intervals
 from ..trust.scope import Scope, Verdict
 
 FORMAT = "deepdose-2"
@@ -229,6 +230,7 @@ class Contract:
         recipe: how it was trained, in words.
         validation: scores on the validation patients, {"dose_score": Gy, "dvh_score": Gy, ...}.
         scope: the kind of patients that it learnt from; None where nobody has measured it.
+        intervals: how plans differ from its predictions; None likewise.
     """
 
     name: str
@@ -243,6 +245,7 @@ class Contract:
     recipe: str = ""
     validation: dict[str, float] = field(default_factory=dict)
     scope: Scope | None = None
+    intervals: Intervals | None = None
 
     @property
     def architecture(self) -> str:
@@ -269,6 +272,14 @@ class Contract:
             return Verdict.of(self.name, None, reasons)
         distance, others = self.scope.unlike(case_features(case))
         return Verdict.of(self.name, self.scope.n_patients, [*reasons, *others], distance)
+
+    def interval_words(self, targets: Collection[str]) -> str:
+        """Where the intervals of these targets' patient come from, or why there are none."""
+        if self.intervals is None:
+            return f"no intervals: nobody has measured how far model {self.name} is off"
+        if not self.knows(targets):
+            return f"no intervals: nothing is known of the model's errors at prescriptions of {_levels(targets)} Gy"
+        return self.intervals.words()
 
     def knows(self, targets: Collection[str]) -> bool:
         """Whether the model was trained on these prescriptions: its highest one is among them, and no other."""
@@ -303,6 +314,8 @@ class Contract:
         if any(shares) and not spec.gantry_angles:
             raise ValueError("a deliverable dose needs gantry angles")
         scope = Scope(**found) if (found := content.pop("scope", None)) is not None else None
+        if (found := content.pop("intervals", None)) is not None:
+            content["intervals"] = Intervals.from_json(found)
         return cls(channels=spec, network=network, grid=TrainedGrid(**content.pop("grid")), scope=scope, **content)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ..planner.delivery import Delivery
 from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import same_angles
 from ..planner.planning_case import PlanningCase
+from ..trust.intervals import Band, Measured
 from .channels import ChannelInputs, build_channels, target_slots
 from .model_file import Model
 from .result_check import check_result
@@ -39,6 +40,8 @@ class Prediction:
         device: where the network ran, e.g. "cpu" or "cuda".
         warnings: what the user should know before trusting the dose, in words.
         scope: whether the patient is of the kind that the model learnt from, in words; a warning, too, where it is not.
+        bands: {structure: its intervals}; without those that nothing is known of.
+        intervals: where the intervals come from, or why there are none, in words.
     """
 
     dose: np.ndarray
@@ -46,6 +49,8 @@ class Prediction:
     device: str
     warnings: tuple[str, ...] = ()
     scope: str = ""
+    bands: Mapping[str, Band] = field(default_factory=dict)
+    intervals: str = ""
 
 
 class Predictor:
@@ -109,18 +114,42 @@ class Predictor:
         ]
         box = dose_box(case.dose_mask)
         try:
-            inside = self._run(case, box)
+            inside, deliverable = self._run(case, box)
         except RuntimeError as error:
             if self.device.type == "cpu" or not _is_out_of_memory(error):
                 raise
             warnings.append(f"{self.device.type} ran out of memory; the dose was computed on the CPU instead")
             log.warning("%s: %s", case.name, warnings[-1])
             self._move_to(torch.device("cpu"))
-            inside = self._run(case, box)
+            inside, deliverable = self._run(case, box)
         dose = np.zeros(case.shape, np.float32)
         dose[box] = inside
         warnings += check_result(case, dose)
-        return Prediction(dose, time.perf_counter() - start, self.device.type, tuple(warnings), verdict.words)
+        bands = self._bands(case, dose, box, deliverable)
+        return Prediction(
+            dose,
+            time.perf_counter() - start,
+            self.device.type,
+            tuple(warnings),
+            verdict.words,
+            bands,
+            self.model.contract.interval_words(case.targets()),
+        )
+
+    def measured(self, case: Case) -> dict[str, Measured]:
+        """{structure: what its intervals rest on} in the predicted dose of a case."""
+        box = dose_box(case.dose_mask)
+        dose = np.zeros(case.shape, np.float32)
+        dose[box], deliverable = self._run(case, box)
+        return _measured(case, dose, box, deliverable)
+
+    def _bands(self, case: Case, dose: np.ndarray, box: Box, deliverable: np.ndarray | None) -> dict[str, Band]:
+        contract = self.model.contract
+        if contract.intervals is None or not contract.knows(case.targets()):
+            return {}
+        measured = _measured(case, dose, box, deliverable)
+        bands = {roi: contract.intervals.band(roi, one) for roi, one in measured.items()}
+        return {roi: band for roi, band in bands.items() if band is not None}
 
     def check(self, case: Case, any_prescription: bool = False) -> list[str]:
         """Warnings about a case; ModelError if the model cannot serve it at all."""
@@ -164,8 +193,11 @@ class Predictor:
             f"{case.name}: model {contract.name} knows no {', '.join(unknown)}; it takes {', '.join(levels)}"
         )
 
-    def _run(self, case: Case, box: Box) -> np.ndarray:
-        """Dose in Gy inside the box."""
+    def _run(self, case: Case, box: Box) -> tuple[np.ndarray, np.ndarray | None]:
+        """Dose in Gy inside the box, and one that beams can deliver; None without beams.
+
+        That is the nearest one where the model mixes it in, else the planner's.
+        """
         ct = torch.from_numpy(np.ascontiguousarray(case.ct[box]))[None].to(self.device)
         bits = to_tensor(case.rois.bits[box])[None].to(self.device)
         mask = torch.from_numpy(np.ascontiguousarray(case.dose_mask[box]))[None].to(self.device)
@@ -193,9 +225,12 @@ class Predictor:
                 f" {self.device.type}; {advice}"
             )
         contract = self.model.contract
-        if delivery and (contract.deliverable_share or contract.plan_dose_share):
-            dose = delivery.blended(dose, contract.deliverable_share, contract.plan_dose_share)
-        return dose * case.prescription
+        if delivery is None:
+            return dose * case.prescription, None
+        deliverable = delivery.nearest(dose) if contract.deliverable_share else delivery.plan_dose
+        if contract.deliverable_share or contract.plan_dose_share:
+            dose = delivery.blended(dose, contract.deliverable_share, contract.plan_dose_share, deliverable)
+        return dose * case.prescription, deliverable * mask[0].cpu().numpy() * case.prescription
 
     def delivery(self, case: Case, box: Box, gantry_angles: Sequence[float] | None = None) -> Delivery | None:
         """What the model's beams, or others, can deliver inside a box; None without beams or PTV in the dose mask."""
@@ -213,6 +248,20 @@ class Predictor:
         dtype = autocast_dtype(self.device)
         with torch.inference_mode(), torch.autocast(self.device.type, dtype, enabled=dtype is not None):
             return self.network(channels.contiguous(memory_format=torch.channels_last_3d))[:, 0].float()
+
+
+def _measured(case: Case, dose: np.ndarray, box: Box, deliverable: np.ndarray | None) -> dict[str, Measured]:
+    """{structure: what its intervals rest on}.
+
+    Args:
+        dose: (K, J, I) Gy.
+        deliverable: Gy in the box, see `Predictor._run`.
+    """
+    disagreement = np.zeros(case.shape, np.float32)
+    if deliverable is not None:
+        disagreement[box] = np.abs(deliverable - dose[box])
+    masks = {roi: case.rois[roi] for roi in case.rois.present()}
+    return {roi: Measured.of(dose[mask], disagreement[mask], case.voxel_volume_mm3) for roi, mask in masks.items()}
 
 
 @contextmanager

@@ -5,9 +5,23 @@ from __future__ import annotations
 import datetime
 
 from .. import RESEARCH_USE, __version__
+from ..dvh.metrics import OAR_METRICS, TARGET_METRICS, Metric, roi_doses
 from ..patient.case import Case
+from ..patient.rois import is_target
 from ..patient.roles import roles_to_json
 from .inputs import Inputs, segmentNames
+
+
+def intervalLines(case: Case, prediction) -> list[str]:
+    """The predicted metrics with their intervals, in words."""
+    lines = []
+    doses = roi_doses(prediction.dose, case.rois) if prediction.bands else {}
+    for roi, band in prediction.bands.items():
+        for metric in map(Metric.parse, (TARGET_METRICS if is_target(roi) else OAR_METRICS).values()):
+            value = metric.evaluate(doses[roi], case.voxel_volume_mm3)
+            low, high = band.interval(metric, value)
+            lines.append(f"{roi} {metric} {value:.1f} ({low:.1f} to {high:.1f}) {metric.unit}")
+    return lines
 
 
 def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[str, str]:
@@ -28,5 +42,6 @@ def provenanceNotes(inputs: Inputs, case: Case, predictor, prediction) -> dict[s
         "Created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "Use": RESEARCH_USE,
         "Scope": prediction.scope,
+        "Intervals": "\n".join((prediction.intervals, *intervalLines(case, prediction))),
         "Warnings": "\n".join((*inputs.warnings, *prediction.warnings)),
     }

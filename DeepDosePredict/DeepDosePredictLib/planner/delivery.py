@@ -137,7 +137,13 @@ class Delivery:
         objective = Objective(weight, torch.from_numpy(dose)[voxels.index], first.planner.smoothness())
         return self._dose(first.everywhere, fit_fluence(first.fit.matrix, objective, first.fluence))
 
-    def blended(self, dose: np.ndarray, deliverable_share: float, plan_dose_share: float = 0.0) -> np.ndarray:
+    def blended(
+        self,
+        dose: np.ndarray,
+        deliverable_share: float,
+        plan_dose_share: float = 0.0,
+        nearest: np.ndarray | None = None,
+    ) -> np.ndarray:
         """A predicted dose (K, J, I), mixed with deliverable doses outside PTVs and organs at risk.
 
         Networks err where beams cannot go, so there the mean of the doses errs less than any. In the structures, whose
@@ -145,9 +151,10 @@ class Delivery:
 
         Args:
             deliverable_share, plan_dose_share: of the deliverable dose nearest to the predicted one, and of the plan.
+            nearest: that deliverable dose; None: found here.
         """
         mixed = (1 - deliverable_share - plan_dose_share) * dose + plan_dose_share * self.plan_dose
         if deliverable_share:
-            mixed += deliverable_share * self.nearest(dose)
+            mixed += deliverable_share * (self.nearest(dose) if nearest is None else nearest)
         tissue = self.case.dose_mask & (self.case.level == 0) & (self.case.organ == 0)
         return np.where(tissue, mixed, dose).astype(np.float32)

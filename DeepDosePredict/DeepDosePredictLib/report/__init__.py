@@ -6,8 +6,8 @@ Arrays are (K, J, I): K to Superior, J to Posterior, I to patient Left; doses ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..dvh.metrics import score_patient
 from ..errors import CaseError
 from ..io.atomic import atomic_path
 from ..patient.case import Case
+from ..trust.intervals import Band
 from .account import draw_account
 from .dvh import ROW_PX, draw_dvh, draw_table
 from .page import (
@@ -77,10 +78,18 @@ def write_report(
     return Pictures(_cut(canvas, planes, "jpeg", quality=88), _dvh_picture(case, predicted, reference))
 
 
-def _dvh_picture(case: Case, predicted: np.ndarray, reference: np.ndarray | None) -> bytes:
+def banded_dvh_picture(case: Case, predicted: np.ndarray, bands: Mapping[str, Band]) -> bytes:
+    """PNG: the DVHs of a prediction, and of the case's reference dose, with the bands in which a plan's will lie."""
+    return _dvh_picture(case, predicted, case.dose, bands)
+
+
+def _dvh_picture(
+    case: Case, predicted: np.ndarray, reference: np.ndarray | None, bands: Mapping[str, Band] | None = None
+) -> bytes:
     """The DVHs once more, larger than they are beside the planes."""
     figure = Figure((WIDTH / DPI, HEIGHT / DPI), dpi=DPI, facecolor="white")
-    draw_dvh(figure, (16, 8, 1360, 720), case, _doses(predicted, reference), case_structures(case)[0])
+    structures = [replace(one, band=(bands or {}).get(one.name)) for one in case_structures(case)[0]]
+    draw_dvh(figure, (16, 8, 1360, 720), case, _doses(predicted, reference), structures)
     return _cut(_drawn(figure), (0, 0, 1400, 740), "png", optimize=True)
 
 

@@ -46,6 +46,10 @@ def draw_dvh(
     axes = add_axes(figure, left + 62, top + key_height, width - 62, height - key_height - 50)
     end = max(DOSE_END * case.prescription, *(float(dose.volume.max()) for dose in doses))
     dose_axis = np.linspace(0, end, 400)
+    for structure in structures:
+        if structure.band is not None:
+            low, high = structure.band.volumes(dose_axis)
+            axes.fill_between(dose_axis, low, high, color=structure.colour, alpha=0.13, lw=0)
     for dose in doses:
         for structure in structures:
             axes.plot(

@@ -17,6 +17,7 @@ import numpy as np
 from ..dvh.metrics import METHOD
 from ..patient.assignment import Assignment
 from ..patient.rois import prescription
+from ..trust.intervals import LEVEL
 from . import DISCLAIMER, Pictures
 from .cohort import FENCE, MIN_PATIENTS, Outlier, draw_metrics, draw_scores, metrics, scores
 from .page import is_large, large_difference, large_words, structure_colours
@@ -97,6 +98,7 @@ def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
         _scope(result),
         _list("Warnings", (escape(warning) for warning in result.warnings if warning != result.scope)),
         f'<div class="tiles">{"".join(tiles)}</div>' if tiles else "",
+        *_plan_check(result),
         "<h2>Contours</h2>",
         _contours_table(result.assignment),
         "<h2>Planes</h2>",
@@ -110,6 +112,7 @@ def patient_page(result: Result, pictures: Pictures, *, in_cohort: bool) -> str:
         _picture(pictures.dvh, "image/png", "Cumulative dose-volume histograms of the structures", "short"),
         '<section class="together"><h2>Metrics</h2>',
         _metrics_table(result.metrics, reference),
+        f'<p class="faint">{escape(result.intervals)}.</p>' if result.intervals else "",
         f'<p class="faint">Files: {files}</p>',
         _footer(result, f"{result.seconds:.2f} s on {result.device}"),
         "</section>",
@@ -136,6 +139,7 @@ def cohort_page(title: str, results: Mapping[str, Result], failures: Mapping[str
         _list("Not predicted", (f"<b>{escape(name)}</b>: {escape(why)}" for name, why in failures.items()), "alarm"),
         *_distributions(errors, rows),
         *_outliers(outliers, folders, len(finished)),
+        *_plan_checks(results),
         "<h2>Patients</h2>",
         _patients_table(results, failures, outliers),
         _footer(finished[0] if finished else None, ""),
@@ -208,6 +212,21 @@ def _outliers(outliers: Sequence[Outlier], folders: Mapping[str, str], n_patient
     return [*body, _table(("Patient", "Values"), rows[:MAX_LISTED]), *more]
 
 
+def _plan_checks(results: Mapping[str, Result]) -> list[str]:
+    """Which patients' plans lie outside their intervals, and where."""
+    checked = {folder: result for folder, result in results.items() if result.plan_check}
+    if not checked:
+        return []
+    rows = [
+        (_patient_link(result.patient, {result.patient: folder}), "<br>".join(map(escape, result.plan_check[1:])))
+        for folder, result in sorted(checked.items(), key=lambda item: -len(item[1].plan_check))
+        if result.plan_check[1:]
+    ]
+    n_outside = sum(len(result.plan_check) - 1 for result in checked.values())
+    words = f"{n_outside} metrics of {len(rows)} of {len(checked)} plans lie outside their {LEVEL:.0%} intervals."
+    return ["<h2>Plan check</h2>", f"<p>{words}</p>", _table(("Patient", "Outside"), rows) if rows else ""]
+
+
 def _patients_table(results: Mapping[str, Result], failures: Mapping[str, str], outliers: Sequence[Outlier]) -> str:
     compared = any(result.dose_error is not None for result in results.values())
     counts: dict[str, int] = {}
@@ -253,6 +272,13 @@ def _scope(result: Result) -> str:
     return f'<p class="faint">{words}.</p>' if result.scope else ""
 
 
+def _plan_check(result: Result) -> list[str]:
+    if not result.plan_check:
+        return []
+    first, *others = map(escape, result.plan_check)
+    return ["<h2>Plan check</h2>", f"<p>{first[:1].upper()}{first[1:]}.</p>", _list("", others)]
+
+
 def _contours_table(assignment: Assignment) -> str:
     """What went in as what and why; what is doubted stands out, what was left out comes last."""
     rows = [
@@ -273,6 +299,7 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
     ordered = sorted(values, key=lambda m: -(prescription(m.structure) or 0))
     colours = structure_colours(dict.fromkeys(m.structure for m in ordered))
     limit = large_difference(max(prescription(m.structure) or 0 for m in ordered))
+    banded = any(m.low is not None for m in ordered)
     rows: list[tuple[str | None, ...]] = []
     for n, m in enumerate(ordered):
         first = n == 0 or m.structure != ordered[n - 1].structure
@@ -286,8 +313,12 @@ def _metrics_table(values: Sequence[MetricValue], reference: bool) -> str:
                 *cells,
                 f'<span class="alarm-text">{difference}</span>' if large else difference,
             ]
+        if banded:
+            interval = "" if m.low is None or m.high is None else f"{m.low:.1f} to {m.high:.1f}"
+            cells.insert(len(cells) - reference, interval)
         rows.append((f"{chip}{escape(m.structure)}" if first else None, escape(m.metric), escape(m.unit), *cells))
-    columns = ("Reference", "Predicted", "Difference") if reference else ("Predicted",)
+    columns = ["Predicted", *[f"{LEVEL:.0%} interval"] * banded]
+    columns = ["Reference", *columns, "Difference"] if reference else columns
     red = f" {large_words(limit)}." * reference
     note = f'<p class="faint">On {escape(METHOD)}.{red}</p>'
     return _table(("Structure", "Metric", "Unit", *columns), rows, range(3, 3 + len(columns))) + note

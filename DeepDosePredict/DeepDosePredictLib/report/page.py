@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from ..dvh.metrics import OAR_METRICS, TARGET_METRICS
 from ..patient.case import Case
 from ..patient.rois import is_target, prescription
+from ..trust.intervals import Band
 
 WIDTH, HEIGHT, DPI = 2080, 1430, 130  # a whole number of inches each way, so that the picture has exactly this size
 
@@ -72,11 +73,12 @@ MAX_ROWS = 32  # of the metrics table
 
 @dataclass(frozen=True)
 class DrawnStructure:
-    """A contoured structure: its colour and its (K, J, I) bool mask."""
+    """A contoured structure: its colour, its (K, J, I) bool mask, and the band of its DVH where there is one."""
 
     name: str
     colour: str
     mask: np.ndarray
+    band: Band | None = None
 
 
 @dataclass(frozen=True)

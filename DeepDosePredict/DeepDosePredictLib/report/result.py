@@ -23,7 +23,8 @@ RESULT, SUMMARY = "result.json", "summary.csv"
 class MetricValue:
     """A DVH metric of a structure, in `unit`.
 
-    `reference` is None where there is no reference dose, `explored` where nothing was explored.
+    `reference` is None where there is no reference dose, `explored` where nothing was explored; `low` and `high`, the
+    ends of the interval, where nothing is known of the model's errors.
     """
 
     structure: str
@@ -32,6 +33,8 @@ class MetricValue:
     reference: float | None
     predicted: float
     explored: float | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def difference(self) -> float | None:
@@ -81,6 +84,8 @@ class Result:
         assignment: which contour was used as what, and what was left out and why.
         explored: None where the folder's dose is the prediction.
         scope: whether the patient is of the kind that the model learnt from, in words.
+        intervals: where the intervals of the metrics come from, or why there are none, in words.
+        plan_check: a sentence about the reference plan as a whole, then one for each metric outside its interval.
     """
 
     patient: str
@@ -99,6 +104,8 @@ class Result:
     assignment: Assignment = field(default_factory=Assignment)
     explored: Exploration | None = None
     scope: str = ""
+    intervals: str = ""
+    plan_check: Sequence[str] = ()
 
     @property
     def is_unlike(self) -> bool:
@@ -117,6 +124,7 @@ class Result:
                 **content,
                 "metrics": tuple(MetricValue(**entry) for entry in content["metrics"]),
                 "warnings": tuple(map(str, content["warnings"])),
+                "plan_check": tuple(map(str, content.get("plan_check", ()))),
                 "assignment": Assignment.from_json(content["assignment"]),
                 "explored": Exploration(**explored) if (explored := content.get("explored")) else None,
             }
@@ -130,6 +138,7 @@ class Result:
             result.finished,
             result.device,
             result.scope,
+            result.intervals,
             *(word for m in result.metrics for word in (m.structure, m.metric, m.unit)),
         )
         numbers = (result.seconds, *result.files.values(), *(m.predicted for m in result.metrics))
@@ -137,7 +146,7 @@ class Result:
             result.dose_error,
             result.dvh_error,
             *(m.reference for m in result.metrics),
-            *(m.explored for m in result.metrics),
+            *(value for m in result.metrics for value in (m.explored, m.low, m.high)),
         )
         if not (
             all(isinstance(word, str) for word in words)
