@@ -146,7 +146,7 @@ class DoseModule(lightning.LightningModule):
         """Parameters; decoupled weight decay leaves biases and the norms' scales alone."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1 or settings.name == "adam"]
         others = [p for p in self.network.parameters() if p.ndim <= 1 and settings.name != "adam"]
-        groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         return [group for group in groups if group["params"]]
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -60,7 +60,7 @@ def known_edits(edits: Edits, segments: Sequence[str]) -> Edits:
     return {role: ids for role, ids in edits.items() if set(ids) <= set(segments)}
 
 
-def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]]) -> list[StructureRow]:
+def structure_rows(matches: Sequence[Match], edits: Edits) -> list[StructureRow]:
     """Rows in panel order: targets by falling level, then the others as matched."""
     targets = [_matched_row(match, edits) for match in matches if prescription(match.role) is not None]
     certain = {match.role for match in matches if match.segments}
@@ -71,7 +71,7 @@ def structure_rows(matches: Sequence[Match], edits: Mapping[str, tuple[str, ...]
     ]
     targets = [row for row in targets if not _is_moved(row, edits)]
     others = [_matched_row(match, edits) for match in matches if prescription(match.role) is None]
-    return [*sorted(targets, key=lambda row: -row.level), *others]
+    return [*sorted(targets, key=lambda row: -(row.level or 0)), *others]
 
 
 def _matched_row(match: Match, edits: Edits) -> StructureRow:
@@ -125,7 +125,8 @@ def learnable(rows: Sequence[StructureRow], names: Mapping[str, str]) -> dict[st
 
     A target's prescription is none of it: it is the patient's, not the name's.
     """
-    site, learnt = read_site_names(), {}
+    site = read_site_names()
+    learnt: dict[str, str] = {}
     for row in rows:
         if row.state is State.MISSING:
             learnt |= dict.fromkeys(row.candidates, NOT_USED)
