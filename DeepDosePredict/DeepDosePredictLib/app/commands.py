@@ -245,6 +245,8 @@ def _description(path: Path) -> list[str]:
         f" {'single pass' if contract.single_pass else 'mirrored by default'}",
         f"  trained on {contract.training_data}",
         f"  validation: {scores or 'not recorded'}",
+        f"  {contract.interval_words(contract.channels.levels())}",
+        f"  verdicts on patients: {f'from {contract.scope.n_patients} of its own' if contract.scope else 'none'}",
     ]
     if card := model_card(path):
         lines += ["", *(f"  {line}".rstrip() for line in card.splitlines())]

@@ -118,7 +118,7 @@ def _of_body(ct: np.ndarray, mask: np.ndarray, middle: float, spacing: np.ndarra
     ends = body.argmax(2), body.shape[2] - body[:, :, ::-1].argmax(2)
     spans = np.where(body.any(2), ends[1] - ends[0], 0).sum()
     yield "gaps", float(np.log1p(100 * (1 - voxels.sum() / max(1, spans))))
-    left, right = np.count_nonzero(body[:, :, round(middle) :]), np.count_nonzero(body[:, :, : round(middle)])
+    left, right = int(body[:, :, round(middle) :].sum()), int(body[:, :, : round(middle)].sum())
     yield "asymmetry", 100 * (left - right) / max(1, right + left)
     hu = ct[mask]
     soft = hu[(hu > SOFT_HU[0]) & (hu < SOFT_HU[1])]
@@ -129,7 +129,8 @@ def _of_body(ct: np.ndarray, mask: np.ndarray, middle: float, spacing: np.ndarra
 
 def _at_the_back(body: np.ndarray, rows: int) -> np.ndarray:
     """(K,) the mean number of voxels in each of the hindmost rows of every slice."""
-    last = body.shape[1] - body.any(2)[:, ::-1].argmax(1)
+    used = np.count_nonzero(body, axis=2) > 0
+    last = body.shape[1] - used[:, ::-1].argmax(1)
     behind = np.arange(body.shape[1])[None] >= (last - max(1, rows))[:, None]
     return np.count_nonzero(body & behind[..., None], axis=(1, 2)) / max(1, rows)
 
@@ -138,8 +139,8 @@ def _middle(mask: np.ndarray) -> tuple[float, float]:
     """(j, i) half-way between the outermost voxels of a mask, in the median slice."""
     middles = []
     for along in (2, 1):
-        used = mask.any(along)
-        used = used[used.any(1)]
+        used = np.count_nonzero(mask, axis=along) > 0
+        used = used[np.flatnonzero(used.sum(1))]
         first, last = used.argmax(1), used.shape[1] - 1 - used[:, ::-1].argmax(1)
         middles.append(float(np.median((first + last) / 2)))
     return middles[0], middles[1]

@@ -212,8 +212,8 @@ def _calibrated(pairs: Sequence[tuple[np.ndarray, Measured]], pooled: str) -> St
     shift = np.median(differences, 0)
     scores = np.sort(np.abs(differences - shift) / np.array([measured.difficulties for _, measured in pairs]), 0)
     width = scores[conformal_rank(len(pairs)) - 1]
-    rounded = ([float(f"{x:.4g}") for x in row] for row in (shift, width))
-    return StructureCalibration(len(pairs), *map(tuple, rounded), pooled)
+    rounded = [tuple(float(f"{x:.4g}") for x in row) for row in (shift, width)]
+    return StructureCalibration(len(pairs), rounded[0], rounded[1], pooled)
 
 
 def conformal_rank(n: int, level: float = LEVEL) -> int:

@@ -149,9 +149,9 @@ class Scope:
         matrix *= (1 - SHRINKAGE) / np.sqrt(np.outer(np.diag(matrix), np.diag(matrix)))
         lower = matrix[np.tril_indices(len(names), -1)].round(2)
         low, high = np.nanpercentile(table, (1, 99), axis=0)
-        numbers = (tuple(float(f"{x:.5g}") for x in row) for row in (middle, spread, low, high))
+        middle, spread, low, high = (tuple(float(f"{x:.5g}") for x in row) for row in (middle, spread, low, high))
         units = units or dict.fromkeys((WHOLE, *map(_structure, names)), 1.0)
-        return cls(len(table), tuple(names), *numbers, tuple(lower.tolist()), units)
+        return cls(len(table), tuple(names), middle, spread, low, high, tuple(lower.tolist()), units)
 
     def _scaled(self, row: np.ndarray) -> np.ndarray:
         return (row - np.array(self.middle)) / np.array(self.spread)
