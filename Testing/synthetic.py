@@ -89,6 +89,14 @@ def write_openkbp(folder: Path, case: Case) -> Path:
     return folder
 
 
+def write_cohort(root: Path, **seeds: range) -> Path:
+    """OpenKBP patients pt_SEED in a folder for each keyword; returns `root`."""
+    for split, those in seeds.items():
+        for seed in those:
+            write_openkbp(root / split / f"pt_{seed}", make_case(f"pt_{seed}", seed=seed))
+    return root
+
+
 def make_model(
     path: Path,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from deepdose_training.recipe import RecipeRun, read_recipe
 from DeepDosePredictLib.errors import DeepDoseError
 from DeepDosePredictLib.model.model_file import load_model
 from DeepDosePredictLib.model.predictor import Predictor
-from synthetic import make_case, write_openkbp
+from synthetic import make_case, write_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = ROOT / "Training/configs/shipped.yaml"
@@ -21,17 +22,13 @@ SHIPPED = ROOT / "Training/configs/shipped.yaml"
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("cohort")
-    for split, seeds in (("train-pats", range(4)), ("validation-pats", range(10, 12))):
-        for seed in seeds:
-            write_openkbp(root / split / f"pt_{seed}", make_case(f"pt_{seed}", seed=seed))
-    return root
+    return write_cohort(tmp_path_factory.mktemp("cohort"), train=range(4), validation=range(10, 12))
 
 
 def recipe_file(tmp_path: Path, cohort: Path, **changes) -> Path:
-    data = {"train": f"{cohort}/train-pats", "validation": f"{cohort}/validation-pats", "cache": f"{tmp_path}/cache"}
+    data = {"train": f"{cohort}/train", "validation": f"{cohort}/validation", "cache": f"{tmp_path}/cache"}
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"extends": str(SHIPPED), "data": data, **changes}))
+    path.write_text(yaml.safe_dump({"extends": str(SHIPPED), "data": data} | changes))
     return path
 
 
@@ -88,6 +85,22 @@ def test_what_decides_on_a_stage(tmp_path, cohort):
     assert {name for name in usual if usual[name] != longer[name]} == {"fine"}
     others = settings(recipe={"smoke": {"planners": {"epochs": 3}}})
     assert {name for name in usual if usual[name] != others[name]} == {"planner-0", "planner-1"}
+
+
+def test_planners_need_someone_they_have_not_seen(tmp_path, cohort):
+    with pytest.raises(DeepDoseError, match="2 folds or more"):
+        read_recipe(recipe_file(tmp_path, cohort, recipe={"planners": {"folds": 1}}))
+
+
+def test_other_patients_are_another_run(tmp_path, cohort):
+    """As many of them, too."""
+    usual = RecipeRun(read_recipe(recipe_file(tmp_path, cohort), smoke=True), tmp_path / "run").stages[0].settings
+    others = tmp_path / "others"
+    shutil.copytree(cohort, others)
+    (others / "train/pt_3").rename(others / "train/pt_4")
+    data = {"train": f"{others}/train", "validation": f"{others}/validation"}
+    recipe = read_recipe(recipe_file(tmp_path, cohort, data=data), smoke=True)
+    assert RecipeRun(recipe, tmp_path / "run").stages[0].settings["patients"] != usual["patients"]
 
 
 def test_a_configuration_without_a_recipe_is_refused(tmp_path):

@@ -46,7 +46,7 @@ from DeepDosePredictLib.planner.delivery import plan_dose
 from DeepDosePredictLib.planner.planner import Planner
 from DeepDosePredictLib.planner.planning_case import PlanningCase
 from synthetic import make_case as new_case
-from synthetic import make_model, write_openkbp
+from synthetic import make_model, write_cohort
 
 ROOT = Path(__file__).resolve().parents[1]
 NETWORK = {"widths": [4, 4, 4], "growth": 4, "head_channels": 4, "norm": "group", "group_size": 2}
@@ -61,11 +61,7 @@ QUIET_PLANNER = {"enable_progress_bar": False, "enable_model_summary": False}
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
     """Four training and two validation patients."""
-    root = tmp_path_factory.mktemp("cohort")
-    for split, seeds in (("train", range(4)), ("validation", range(10, 12))):
-        for seed in seeds:
-            write_openkbp(root / split / f"pt_{seed}", make_case(f"pt_{seed}", seed=seed))
-    return root
+    return write_cohort(tmp_path_factory.mktemp("cohort"), train=range(4), validation=range(10, 12))
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,7 @@ class CellPatient:
         planning_case = PlanningCase.of(case, box)
         if not planning_case.plannable:
             raise DeepDoseError(f"{case.name}: no target in the dose mask")
-        delivery = Delivery(plans.planner, planning_case, spec.gantry_angles)
+        delivery = Delivery(plans.planner, planning_case, spec.gantry_angles, features=spec.features())
         sample = Sample.from_case(case, delivery.plan_dose)
         mask = decode(sample.bits, CACHED_ROIS.index(DOSE_MASK))
         targets = torch.stack([decode(sample.bits, CACHED_ROIS.index(ptv)) for ptv in PTVS]).any(0)

@@ -32,8 +32,8 @@ from .train import train
 from .train_planner import LeftOut, PlannerTraining, train_planner
 
 PLANNER_SECONDS, SLAB_SECONDS, PATIENT_SECONDS, CELLS_SECONDS = 0.35, 0.17, 1.2, 1.6
-"""A training step of a planner, of a network on slabs and on whole patients, and planning a patient: measured on one
-core of an AMD EPYC processor with bf16."""
+"""A training step of a planner, of a network on slabs and on whole patients, and planning a patient, on one core of an
+AMD EPYC processor with bf16: the first two as measured in runs, the others estimates."""
 TOGETHER, LAST = "-together", Path("checkpoints/last.ckpt")
 
 
@@ -54,6 +54,10 @@ class PlannersConfig:
     together_epochs: int = 40
     together_rate: float = 2e-3
     copies: int = 2
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise DeepDoseError(f"planners that have not seen a patient need 2 folds or more, not {self.folds}")
 
 
 @dataclass(frozen=True)
@@ -220,7 +224,7 @@ class RecipeRun:
             for config in (self.recipe.network, self.recipe.fine)
         )
         needs = ["planners", *(stage.name for stage in stages[:-1])]
-        n = self._count()
+        n = len(self._patients())
         stages.append(self._training("network", network, needs, n * (network.epochs * SLAB_SECONDS + CELLS_SECONDS)))
         stages.append(self._training("fine", fine, ["network"], n * fine.epochs * PATIENT_SECONDS))
         released = asdict(self.recipe.release)
@@ -232,7 +236,7 @@ class RecipeRun:
 
     def _planner_stages(self, fold: int) -> list[Stage]:
         """From random weights on all patients but every `folds`-th; on with all."""
-        how, n = self.recipe.planners, self._count()
+        how, n = self.recipe.planners, len(self._patients())
         config = replace(self.recipe.network, seed=self.recipe.network.seed + fold)
         alone = self._planner(fold)
         first = PlannerTraining(how.epochs, how.rate, copies=how.copies, without=LeftOut(fold, how.folds))
@@ -242,7 +246,7 @@ class RecipeRun:
             path = self.folder / f"{name}.safetensors"
             settings = {
                 "data": asdict(config.data),
-                "patients": n,
+                "patients": [path.name for path in self._patients()],
                 "angles": list(config.gantry_angles),
                 "seed": config.seed,
                 "how": asdict(replace(training, init=None)),
@@ -276,9 +280,9 @@ class RecipeRun:
     def _result(self, name: str) -> Path:
         return self.folder / name / "last.safetensors"
 
-    def _count(self) -> int:
+    def _patients(self) -> list[Path]:
         data = self.recipe.network.data
-        return len(patient_folders(data.train, data.limit))
+        return patient_folders(data.train, data.limit)
 
     def _export(self, fine: TrainingConfig) -> None:
         """The model with its scores on patients that it has not seen, and its card."""
@@ -292,7 +296,7 @@ class RecipeRun:
 
     def card(self, release: Release) -> str:
         """What a user should know of the model: what it learnt from, its scores, how long each stage took."""
-        data, n = self.recipe.network.data, self._count()
+        data, n = self.recipe.network.data, len(self._patients())
         scores = ", ".join(f"{name.replace('_', ' ')} {value:.3f} Gy" for name, value in release.validation.items())
         held = f"on the patients of {Path(data.validation).name}" if scores else ""
         hours = self.hours()

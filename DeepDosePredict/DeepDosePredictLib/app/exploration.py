@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
 
-from .. import RESEARCH_USE, __version__
+from .. import RESEARCH_USE
 from ..dvh.metrics import score_patient
 from ..explore.explorer import Explored, Explorer, priority_words
 from ..explore.objectives import dose_objectives, objective_structures
@@ -28,7 +27,7 @@ from ..report.exploration import (
     write_explored_metrics,
 )
 from ..report.result import RESULT, Exploration, Result
-from .prediction import OUTPUTS, Job, provenance
+from .prediction import OUTPUTS, Job, new_result, provenance
 from .wishes import Wishes
 
 CURVES_TABLE, CURVES_PICTURE, DVH_PICTURE = "curves.csv", "curves.png", "dvh.png"
@@ -88,20 +87,16 @@ def _write(
         write_objectives_json(stage / JSON_FILE, objectives, {**about, "warnings": explored.warnings})
         if wishes.pyradplan:
             write_pyradplan(stage, case, objective_structures(explorer))
-        result = Result(
-            patient=case.name,
+        result = new_result(
+            case,
+            model,
+            score,
             key="",
-            model=model.label,
-            model_sha256=model.sha256,
-            version=__version__,
-            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
             seconds=prediction.seconds + explored.seconds,
             device=prediction.device,
             warnings=explored.warnings,
-            dose_error=None if score is None else score.dose_error,
-            dvh_error=None if score is None else score.dvh_error,
             metrics=metrics,
-            assignment=case.assignment,
+            scope=prediction.scope,
             files={file.name: file.stat().st_size for file in sorted(stage.iterdir())},
             explored=exploration,
         )

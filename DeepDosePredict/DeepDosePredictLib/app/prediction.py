@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import RESEARCH_USE, __version__
-from ..dvh.metrics import score_patient
+from ..dvh.metrics import PatientScore, score_patient
 from ..io.atomic import staged_files
 from ..io.nrrd_case import write_dose
 from ..io.objectives import CSV_FILE, JSON_FILE, PYRADPLAN_CT, PYRADPLAN_ROIS, PYRADPLAN_SCRIPT
@@ -153,20 +153,15 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
         )
         if prediction.bands:
             pictures = replace(pictures, dvh=banded_dvh_picture(case, prediction.dose, prediction.bands))
-        result = Result(
-            patient=case.name,
+        result = new_result(
+            case,
+            model,
+            score,
             key=job.key,
-            model=model.label,
-            model_sha256=model.sha256,
-            version=__version__,
-            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
             seconds=prediction.seconds,
             device=prediction.device,
             warnings=prediction.warnings,
-            dose_error=None if score is None else score.dose_error,
-            dvh_error=None if score is None else score.dvh_error,
             metrics=metrics,
-            assignment=case.assignment,
             scope=prediction.scope,
             intervals=prediction.intervals,
             plan_check=said,
@@ -177,6 +172,21 @@ def write_prediction(job: Job, case: Case, prediction: Prediction, model: Model)
         result = replace(result, files={**result.files, PAGE: len(page)})
         (stage / RESULT).write_bytes(result.to_json())
     return result
+
+
+def new_result(case: Case, model: Model, score: PatientScore | None, **more: Any) -> Result:
+    """What is known of a patient's result, finished now; `more`: other fields of `Result`."""
+    return Result(
+        patient=case.name,
+        model=model.label,
+        model_sha256=model.sha256,
+        version=__version__,
+        finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+        dose_error=None if score is None else score.dose_error,
+        dvh_error=None if score is None else score.dvh_error,
+        assignment=case.assignment,
+        **more,
+    )
 
 
 def provenance(case: Case, warnings: Sequence[str], device: str, model: Model, scope: str = "") -> dict[str, str]:

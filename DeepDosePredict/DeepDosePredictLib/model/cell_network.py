@@ -6,7 +6,6 @@ of a cell, so neither crop nor padding changes the dose elsewhere. The architect
 
 from __future__ import annotations
 
-import contextlib
 from itertools import pairwise
 
 import torch
@@ -14,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from .contract import CellNetConfig
-from .network import Conv3d
+from .network import Conv3d, never_flat_in_bf16, padding_to
 
 
 class ChannelNorm(nn.Module):
@@ -44,10 +43,8 @@ class FactorisedBlock(nn.Module):
         self.along = Conv3d(channels, channels, (3, 1, 1), padding=(1, 0, 0))
 
     def forward(self, x: Tensor) -> Tensor:
-        # PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients for volumes of two slices.
-        flat = x.device.type == "cpu" and min(x.shape[2:]) <= 2
-        with torch.autocast(x.device.type, enabled=False) if flat else contextlib.nullcontext():
-            inner = F.relu(self.in_plane(self.norm(x.float() if flat else x)))
+        with never_flat_in_bf16(x) as x:
+            inner = F.relu(self.in_plane(self.norm(x)))
             return x + self.along(self.dropout(inner))
 
 
@@ -118,8 +115,8 @@ class CellNet(nn.Module):
     def dose(self, cells: Tensor) -> Tensor:
         """(B, C, k, j, i) inputs on cells to (B, 1, k, j, i) dose on cells, with either sign, float32."""
         extent = cells.shape[2:]
-        padding = [length for n in reversed(extent) for length in (0, -n % self.config.stride)]
-        features = self.stem(F.pad(cells, padding).contiguous(memory_format=torch.channels_last_3d))
+        padded = F.pad(cells, padding_to(self.config.stride, extent))
+        features = self.stem(padded.contiguous(memory_format=torch.channels_last_3d))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
             features = blocks(features)
@@ -135,5 +132,4 @@ class CellNet(nn.Module):
 
 def averaged(volumes: Tensor, cell: int) -> Tensor:
     """(..., K, J, I) to (..., k, j, i): means over cells; odd extents are padded with 0 at their upper ends."""
-    padding = [length for n in reversed(volumes.shape[-3:]) for length in (0, -n % cell)]
-    return F.avg_pool3d(F.pad(volumes.float(), padding), cell)
+    return F.avg_pool3d(F.pad(volumes.float(), padding_to(cell, volumes.shape[-3:])), cell)

@@ -90,6 +90,10 @@ class ChannelSpec:
         """Structures that have a channel of their own."""
         return tuple(name.partition("/")[2] for name in self.names if name.startswith(("roi/", "ptv/")))
 
+    def features(self) -> tuple[str, ...]:
+        """Of voxels that have a channel, see `planner.features`."""
+        return tuple(name.partition("/")[2] for name in self.names if name.startswith("feature/"))
+
     def mirrored(self) -> list[int]:
         """Permutation of the channels that goes with a left-right flip of the volume."""
         swapped = [mirrored_name(name) for name in self.names]

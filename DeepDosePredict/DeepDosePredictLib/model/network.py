@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -16,9 +16,22 @@ STRIDE = 16
 """Every spatial extent given to the network is a multiple of this: the stem and three poolings halve it four times."""
 
 
-def network_padding(extent: Sequence[int]) -> list[int]:
-    """What `functional.pad` adds at the upper ends of a volume (..., K, J, I) for multiples of `STRIDE`."""
-    return [length for n in reversed(extent) for length in (0, -n % STRIDE)]
+def padding_to(multiple: int, extent: Sequence[int]) -> list[int]:
+    """What `functional.pad` adds at the upper ends of a volume (..., K, J, I) for extents that are multiples."""
+    return [length for n in reversed(extent) for length in (0, -n % multiple)]
+
+
+@contextlib.contextmanager
+def never_flat_in_bf16(x: Tensor) -> Iterator[Tensor]:
+    """x to compute with: float32, without autocast, where a CPU's volume (B, C, K, J, I) has only two slices or fewer.
+
+    PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients there.
+    """
+    if x.device.type != "cpu" or min(x.shape[2:]) > 2:
+        yield x
+        return
+    with torch.autocast("cpu", enabled=False):
+        yield x.float()
 
 
 def _norm(config: NetworkConfig, channels: int) -> nn.Module:
@@ -89,10 +102,8 @@ class DenseDilatedBlock(nn.Module):
         self.out_channels = n_in + len(config.dilations) * config.growth
 
     def forward(self, x: Tensor) -> Tensor:
-        # PyTorch 2.13 with one thread of a CPU gives wrong and infinite bf16 gradients for volumes of two slices.
-        flat = x.device.type == "cpu" and min(x.shape[2:]) <= 2
-        with torch.autocast(x.device.type, enabled=False) if flat else contextlib.nullcontext():
-            features = [x.float() if flat else x]
+        with never_flat_in_bf16(x) as x:
+            features = [x]
             for layer in self.layers:
                 features.append(self.dropout(layer(torch.cat(features, 1))))
             return torch.cat(features, 1)
@@ -146,7 +157,7 @@ class DeepDoseNet(nn.Module):
             return self.dose(x)
         pooled = F.avg_pool3d(x, self.config.pooling)
         k, j, i = pooled.shape[2:]
-        padded = F.pad(pooled, network_padding((k, j, i))).contiguous(memory_format=torch.channels_last_3d)
+        padded = F.pad(pooled, padding_to(STRIDE, (k, j, i))).contiguous(memory_format=torch.channels_last_3d)
         dose = self._interpolated(self.dose(padded)[:, :, :k, :j, :i].float())
         if self.config.detail_channel is not None:
             channel = self.config.detail_channel

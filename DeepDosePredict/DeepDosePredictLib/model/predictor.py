@@ -19,7 +19,6 @@ from ..patient.case import Case, dose_box
 from ..patient.grid import Box
 from ..patient.roi_mask import to_tensor
 from ..planner.delivery import Delivery
-from ..planner.feature_names import FEATURES, PLACES
 from ..planner.gantry_angles import same_angles
 from ..planner.planning_case import PlanningCase
 from ..trust.intervals import Band, Measured
@@ -205,7 +204,7 @@ class Predictor:
         slots = target_slots(case.targets(), spec)
         delivery = self.delivery(case, box)
         plan_dose = torch.zeros_like(ct, dtype=torch.float32)
-        told = dict.fromkeys((*FEATURES, *PLACES), plan_dose)
+        told = dict.fromkeys(spec.features(), plan_dose)
         if delivery:
             plan_dose = torch.from_numpy(delivery.plan_dose)[None].to(self.device)
             told = {name: volume[None].to(self.device) for name, volume in delivery.features.items()}
@@ -241,7 +240,8 @@ class Predictor:
         if not planning_case.plannable:
             return None
         angles = gantry_angles or self.channels.gantry_angles
-        return Delivery(planner, planning_case, angles, partners=not self.single_pass)
+        features = self.channels.features()
+        return Delivery(planner, planning_case, angles, partners=not self.single_pass, features=features)
 
     def _network(self, channels: Tensor) -> Tensor:
         """(1, C, K, J, I) to (1, K, J, I) float32."""

@@ -151,6 +151,26 @@ class Evaluator:
         return self.latest
 
 
+@dataclass
+class EvaluatedDose:
+    """A dose in the scene with what judges it."""
+
+    evaluator: Evaluator
+    evaluation: Evaluation
+
+    @property
+    def doseNode(self):
+        return self.evaluator.doseNode
+
+    @property
+    def metricsTableNode(self):
+        return self.evaluation.metricsTableNode
+
+    @property
+    def chartNode(self):
+        return self.evaluation.chartNode
+
+
 def evaluatedSegments(inputs: Inputs) -> list[str]:
     """Segments worth a DVH: those with a role first, then every other structure that is not a help structure."""
     skipped = {segment for role in (EXTERNAL, DOSE_MASK) for segment in inputs.roles.get(role, ())}

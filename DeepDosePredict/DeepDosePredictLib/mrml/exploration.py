@@ -12,7 +12,7 @@ from ..dvh.metrics import openkbp_metrics, roi_doses
 from ..errors import DeepDoseError
 from ..patient.case import Case
 from .dose_node import createDoseNode
-from .evaluation import Evaluation, Evaluator, scoreOf
+from .evaluation import EvaluatedDose, Evaluator, scoreOf
 from .results import CT, PREDICTED_DOSE, REFERENCE_DOSE, SEGMENTATION, WARNINGS, Results
 from .scene_transaction import sceneTransaction
 from .subject_hierarchy import createFolder
@@ -49,35 +49,21 @@ class Basis:
 
 
 @dataclass
-class ExplorationResult:
+class ExplorationResult(EvaluatedDose):
     """What exploring leaves in the scene.
 
     Attributes:
+        evaluation: chart, table and DVHs of reference, predicted and explored dose.
         explored: dose on the model's grid, priorities, metrics.
         unmet: in words, which wanted mean doses could not be had.
         basis: of the prediction that was explored.
-        evaluation: chart, table and DVHs of reference, predicted and explored dose.
         seconds: from nodes to nodes.
     """
 
     explored: object
     unmet: tuple[str, ...]
     basis: Basis
-    evaluator: Evaluator
-    evaluation: Evaluation
     seconds: float = 0.0
-
-    @property
-    def doseNode(self):
-        return self.evaluator.doseNode
-
-    @property
-    def metricsTableNode(self):
-        return self.evaluation.metricsTableNode
-
-    @property
-    def chartNode(self):
-        return self.evaluation.chartNode
 
     @property
     def priorities(self) -> Mapping[str, float]:
@@ -119,7 +105,7 @@ def exploreDose(
     explored = explorer.explore(priorities or {}, gantryAngles)
     with sceneTransaction(predicted.doseNode.GetScene(), [predicted.doseNode, *predicted.inputs.nodes]):
         evaluator = _placed(basis, predicted, explored)
-        found = ExplorationResult(explored, unmet, basis, evaluator, evaluator.evaluate())
+        found = ExplorationResult(evaluator, evaluator.evaluate(), explored, unmet, basis)
         evaluator.difference()
         Results(evaluator.doseNode).note(WARNINGS, "\n".join(found.warnings))
     found.seconds = time.perf_counter() - start

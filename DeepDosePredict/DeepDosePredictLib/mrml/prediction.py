@@ -14,7 +14,7 @@ from ..patient.case import Case
 from .background import Interrupt, Progress, beside, silently
 from .case_from_nodes import caseMaker
 from .dose_node import createDoseNode, nodeOfGrid
-from .evaluation import Criteria, Evaluation, Evaluator, scoreOf
+from .evaluation import Criteria, EvaluatedDose, Evaluator, scoreOf
 from .exploration import Basis
 from .inputs import checkedInputs
 from .installed import predictorOf, torchProblem
@@ -29,7 +29,7 @@ SLICERRT, BUILT_IN = "slicerrt", "built-in"
 
 
 @dataclass
-class PredictionResult:
+class PredictionResult(EvaluatedDose):
     """What a prediction leaves in the scene.
 
     Attributes:
@@ -40,23 +40,9 @@ class PredictionResult:
         basis: to explore the prediction from.
     """
 
-    evaluator: Evaluator
-    evaluation: Evaluation
     predictionWarnings: tuple[str, ...] = ()
     seconds: float = 0.0
     basis: Basis | None = None
-
-    @property
-    def doseNode(self):
-        return self.evaluator.doseNode
-
-    @property
-    def metricsTableNode(self):
-        return self.evaluation.metricsTableNode
-
-    @property
-    def chartNode(self):
-        return self.evaluation.chartNode
 
     @property
     def dvhTableNodes(self) -> dict[tuple[str, str], object]:

@@ -71,17 +71,27 @@ class Delivery:
 
     Args:
         partners: whether the planner's partners plan, too; each adds a fit of its own.
+        features: names of the `patient_features` to keep; all of them take hundreds of megabytes.
 
     Attributes:
         plan_dose: (K, J, I) float32, see the function of this name.
-        features: {name: (K, J, I) float32}, see `patient_features`.
+        features: {name: (K, J, I) float32}.
     """
 
     @one_thread()
     @torch.inference_mode()
-    def __init__(self, planner: Planner, case: PlanningCase, gantry_angles: Sequence[float], *, partners: bool = True):
+    def __init__(
+        self,
+        planner: Planner,
+        case: PlanningCase,
+        gantry_angles: Sequence[float],
+        *,
+        partners: bool = True,
+        features: Sequence[str] = (),
+    ):
         self.case = case
-        self._problem, self._everywhere, self.features = make_problem(case, gantry_angles)
+        self._problem, self._everywhere, told = make_problem(case, gantry_angles)
+        self.features = {name: told[name] for name in features}
         self._plans = in_threads(self._plan, [planner, *(planner.partners if partners else ())])
         self.plan_dose: np.ndarray = np.mean([plan.dose for plan in self._plans], 0)
 
